@@ -1,0 +1,178 @@
+"""The one event union: the live view, `--events`, the log and later the HTTP stream all read it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from hyperguild.domain.chain import TierLabel
+from hyperguild.domain.records import Attempt, Cause, CheckResult, Record, RunResult, VerdictKind, WarmState
+from hyperguild.domain.usage import Usage
+
+
+class _Event(Record):
+    v: Literal[1] = 1
+    seq: int
+    time: datetime
+    session_id: str
+    run_id: str
+    attempt_id: str | None = None
+
+
+class RunStarted(_Event):
+    """A run begins."""
+
+    type: Literal["run.started"] = "run.started"
+    skill: str
+    chain: str
+
+
+class RoutedTier(Record):
+    """One tier of the chain about to be walked."""
+
+    position: int
+    model: str
+    tier: TierLabel
+    endpoint: str
+
+
+class Route(_Event):
+    """The tiers that will be tried, in order."""
+
+    type: Literal["route"] = "route"
+    tiers: tuple[RoutedTier, ...]
+
+
+class AttemptStarted(_Event):
+    """A tier is about to be tried."""
+
+    type: Literal["attempt.started"] = "attempt.started"
+    position: int
+    model: str
+    tier: TierLabel
+    endpoint: str
+    warm_state: WarmState | None = None
+
+
+class Probed(_Event):
+    """A warm state was asked for."""
+
+    type: Literal["probe"] = "probe"
+    position: int
+    model: str
+    warm_state: WarmState
+
+
+class LoadWaiting(_Event):
+    """A model is being loaded. `role` says for which call; `loaded` is true on the last such event."""
+
+    type: Literal["load.waiting"] = "load.waiting"
+    model: str
+    role: Literal["worker", "judge"] = "worker"
+    waited_ms: int
+    loaded: bool = False
+
+
+class StepStarted(_Event):
+    """A model call begins."""
+
+    type: Literal["step.started"] = "step.started"
+    position: int
+    model: str
+
+
+class StepFinished(_Event):
+    """A model call ended with an answer."""
+
+    type: Literal["step.finished"] = "step.finished"
+    position: int
+    model: str
+    finish_reason: str
+    usage: Usage
+    duration_ms: int
+
+
+class StepReset(_Event):
+    """What this step has streamed so far is void: it is retried from the start."""
+
+    type: Literal["step.reset"] = "step.reset"
+    reason: str
+
+
+class AnswerDelta(_Event):
+    """A piece of an answer that nobody has judged yet."""
+
+    type: Literal["text.delta"] = "text.delta"
+    text: str
+
+
+class ThoughtDelta(_Event):
+    """A piece of a model's reasoning."""
+
+    type: Literal["reasoning.delta"] = "reasoning.delta"
+    text: str
+
+
+class CheckFinished(_Event):
+    """A deterministic check ended."""
+
+    type: Literal["check.finished"] = "check.finished"
+    check: CheckResult
+
+
+class VerdictGiven(_Event):
+    """An attempt has its verdict."""
+
+    type: Literal["verdict"] = "verdict"
+    verdict: VerdictKind
+    cause: Cause | None = None
+    score: float | None = None
+    feedback: str = ""
+
+
+class AttemptFinished(_Event):
+    """An attempt is over and durable in the session log."""
+
+    type: Literal["attempt.finished"] = "attempt.finished"
+    attempt: Attempt
+
+
+class Warned(_Event):
+    """Something a person should know."""
+
+    type: Literal["warning"] = "warning"
+    message: str
+
+
+class RunFinished(_Event):
+    """The run is over; carries the result object."""
+
+    type: Literal["run.finished"] = "run.finished"
+    result: RunResult
+
+
+Event = Annotated[
+    RunStarted
+    | Route
+    | AttemptStarted
+    | Probed
+    | LoadWaiting
+    | StepStarted
+    | StepFinished
+    | StepReset
+    | AnswerDelta
+    | ThoughtDelta
+    | CheckFinished
+    | VerdictGiven
+    | AttemptFinished
+    | Warned
+    | RunFinished,
+    Field(discriminator="type"),
+]
+
+
+def event_adapter() -> TypeAdapter[Event]:
+    """Return the parser of events: `event_adapter().validate_json(line)`."""
+    return TypeAdapter(Event)

@@ -1,0 +1,218 @@
+"""What is kept of a run: attempts, steps and the result object (contract, section 4)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hyperguild.domain.chain import TierLabel
+from hyperguild.domain.usage import Usage
+from hyperguild.errors import ErrorKind, HyperguildError, ModelError
+
+WarmState = Literal["ready", "starting", "cold", "unknown"]
+VerdictKind = Literal["accept", "escalate", "error", "skip"]
+RunStatus = Literal[
+    "accepted",
+    "exhausted",
+    "best_effort",
+    "budget_exceeded",
+    "cancelled",
+    "running",
+    "interrupted",
+    "awaiting_tools",
+]
+Cause = (
+    Literal[
+        "rejected",
+        "check_failed",
+        "verifier_error",
+        "truncated",
+        "repetition",
+        "greeting",
+        "patch_spiral",
+        "repeated_call",
+        "max_steps",
+        "context_overflow",
+        "cold",
+        "breaker_open",
+        "budget",
+    ]
+    | ErrorKind
+)
+
+
+class Record(BaseModel):
+    """The base of everything that is stored or sent: frozen, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ErrorInfo(Record):
+    """A model error as it is shown: kind, one line for a person, HTTP status where there was one."""
+
+    kind: ErrorKind
+    message: str
+    status: int | None = None
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, error: ModelError) -> ErrorInfo:
+        """Describe an error; a hint follows its message."""
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        return cls(kind=error.kind, message=message, status=error.status, retryable=error.retryable)
+
+
+class CheckResult(Record):
+    """What one deterministic check found; `message` is empty where it passed."""
+
+    kind: str
+    passed: bool
+    message: str = ""
+
+
+class JudgeUse(Record):
+    """Who judged, and what that used. `model` is None where no judge was asked."""
+
+    model: str | None = None
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+
+
+class Verdict(Record):
+    """What checks and judge come to.
+
+    `kind` is `accept` or `escalate`; `cause` is null when accepted, else `rejected`, `check_failed` or
+    `verifier_error`. `score` is the judge's, null where no judge gave one. `warning` is for a person.
+    """
+
+    kind: Literal["accept", "escalate"]
+    cause: Cause | None = None
+    score: float | None = None
+    feedback: str = ""
+    checks: tuple[CheckResult, ...] = ()
+    judge: JudgeUse = JudgeUse()
+    warning: str | None = None
+
+
+class Attempt(Record):
+    """One try of one tier. Times are whole milliseconds; `duration_ms` includes loading and verifying.
+
+    `usage` and `cost_usd` leave the judge out; `verifier` has its own.
+    """
+
+    attempt_id: str
+    position: int
+    model: str
+    tier: TierLabel
+    endpoint: str
+    warm_state: WarmState | None = None
+    warm_start: bool = False
+    duration_ms: int = 0
+    load_ms: int | None = None
+    first_token_ms: int | None = None
+    verify_ms: int | None = None
+    verdict: VerdictKind
+    cause: Cause | None = None
+    score: float | None = None
+    feedback: str = ""
+    answer: str = ""
+    finish_reason: str | None = None
+    retries: int = 0
+    checks: tuple[CheckResult, ...] = ()
+    error: ErrorInfo | None = None
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    verifier: JudgeUse = JudgeUse()
+    started_at: datetime | None = None
+
+
+class Step(Record):
+    """One model call inside an attempt, as it was sent and answered.
+
+    `messages` are `{"role", "content"}` objects, the answer last; `context_limit` is in tokens.
+    """
+
+    step_id: str
+    attempt_id: str
+    position: int
+    messages: tuple[dict[str, Any], ...]
+    usage: Usage = Usage()
+    context_limit: int | None = None
+    duration_ms: int = 0
+    pending_tool_calls: tuple[dict[str, Any], ...] = ()
+    created_at: datetime
+
+
+class RunResult(Record):
+    """The result object. `output` is the accepted (or best-effort) answer, else null."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    session_id: str
+    skill: str
+    chain: str
+    status: RunStatus
+    output: str | None = None
+    model: str | None = None
+    tier: TierLabel | None = None
+    duration_ms: int = 0
+    best_attempt_id: str | None = None
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    attempts: tuple[Attempt, ...] = ()
+
+
+class RunStart(Record):
+    """What is known of a run before its first attempt. `task` is the task as it was given, files included."""
+
+    run_id: str
+    session_id: str
+    skill: str
+    chain: str
+    task: str
+    created_at: datetime
+    lease_expires_at: datetime
+
+
+class StoredRun(Record):
+    """A run as the session log holds it: the result object, the task, and when it was."""
+
+    result: RunResult
+    task: str | None
+    created_at: datetime
+    finished_at: datetime | None = None
+    steps: tuple[Step, ...] = ()
+
+
+class SessionSummary(Record):
+    """A session as a listing shows it."""
+
+    session_id: str
+    created_at: datetime
+    title: str | None = None
+    runs: int = 0
+    skills: tuple[str, ...] = ()
+    statuses: tuple[RunStatus, ...] = Field(default=(), description="of its runs, oldest first")
+    cost_usd: float | None = 0.0
+
+
+class RunError(HyperguildError):
+    """A run ended without an accepted answer; `result` holds every attempt and names the best one."""
+
+    def __init__(self, message: str, *, result: RunResult, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
+
+
+class ChainExhaustedError(RunError):
+    """Every tier was tried or skipped and none was accepted."""
+
+    exit_code = 1
+
+
+class BudgetExceededError(RunError):
+    """The budget or the deadline was spent before an answer was accepted."""
+
+    exit_code = 4

@@ -1,0 +1,130 @@
+"""Calls a model: probes, streams, watches the load, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
+from hyperguild.domain.messages import Completion, ModelRequest, UsageReport
+from hyperguild.domain.records import WarmState
+from hyperguild.domain.usage import Usage
+from hyperguild.errors import ModelError
+from hyperguild.inference.background import background
+from hyperguild.inference.collect import LoadWatch, collect
+from hyperguild.inference.events import CallEvent, CallObserver, Loading, Reset
+from hyperguild.inference.limits import CallTimer
+from hyperguild.ports import Clock, ModelClient, WarmProbe
+from hyperguild.resilience.retry import retrying
+
+LOADING_TICK_S = 1.0
+"""How often a load that goes on is told of."""
+
+EVICTION_LOOK_AFTER_S = 2.0
+"""A model that was ready but says nothing for so long may have been evicted meanwhile: look again."""
+
+
+class ModelCaller:
+    """Makes model calls over the clients of all endpoints. Holds no state of its own: share it freely."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, ModelClient],
+        probe: WarmProbe,
+        clock: Clock,
+        random_share: Callable[[], float],
+    ) -> None:
+        self._clients = clients
+        self._probe = probe
+        self._clock = clock
+        self._random_share = random_share
+
+    async def warm_state(self, model: Model) -> WarmState | None:
+        """Return whether the model is loaded; None where that has no meaning. Never raises."""
+        return await self._probe.state(model) if model.endpoint.kind == "llama-swap" else None
+
+    async def complete(
+        self,
+        request: ModelRequest,
+        limits: TimeLimits,
+        *,
+        retry: RetryPolicy,
+        warm_state: WarmState | None,
+        observe: CallObserver,
+    ) -> Completion:
+        """Ask for one completion and wait for its end; `limits.total_s` bounds all tries together.
+
+        `warm_state` is what a probe said just now. Raises `ModelError`; cancelling drops the connection.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tries = _Tries(observe)
+        controller = retrying(
+            retry, random_share=self._random_share, sleep=self._clock.sleep, on_retry=tries.retry
+        )
+        async for attempt in controller:
+            with attempt:
+                now = loop.time()
+                timer = CallTimer(limits, now, began + limits.total_s, phase_began_at=now)
+                state = warm_state if tries.retries == 0 else await self.warm_state(request.model)
+                completion = await collect(
+                    self._clients[request.model.endpoint.name].stream(request),
+                    timer,
+                    tries.observe,
+                    watch_load=self._load_watch(request.model, state, observe),
+                    split_reasoning=request.model.label == "local",
+                )
+        return dataclasses.replace(
+            completion,
+            usage=tries.spent + completion.usage,
+            duration_ms=round((loop.time() - began) * 1000),
+        )
+
+    def _load_watch(self, model: Model, state: WarmState | None, observe: CallObserver) -> LoadWatch | None:
+        if state is None:
+            return None
+
+        async def watch(began_loading: Callable[[], None], became_ready: Callable[[], None]) -> None:
+            if state == "ready":
+                await self._clock.sleep(EVICTION_LOOK_AFTER_S)
+                if await self._probe.state(model) in {"ready", "unknown"}:
+                    return
+            began_loading()
+            began = self._clock.monotonic()
+
+            def waited_ms() -> int:
+                return round((self._clock.monotonic() - began) * 1000)
+
+            async def tick() -> None:
+                while True:
+                    observe(Loading(waited_ms(), loaded=False))
+                    await self._clock.sleep(LOADING_TICK_S)
+
+            async with background(tick()):
+                await self._probe.wait_ready(model)
+            became_ready()
+            observe(Loading(waited_ms(), loaded=True))
+
+        return watch
+
+
+class _Tries:
+    """Counts retries, and what failed tries used."""
+
+    def __init__(self, observe: CallObserver) -> None:
+        self._observe = observe
+        self._current = Usage()
+        self.retries = 0
+        self.spent = Usage()
+
+    def observe(self, event: CallEvent) -> None:
+        if isinstance(event, UsageReport):
+            self._current = event.usage
+            event = UsageReport(self.spent + event.usage)
+        self._observe(event)
+
+    def retry(self, error: ModelError) -> None:
+        self.retries += 1
+        self.spent, self._current = self.spent + self._current, Usage()
+        self._observe(Reset(error.message))

@@ -1,0 +1,27 @@
+"""What can be seen of a model call while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hyperguild.domain.messages import ReasoningDelta, TextDelta, UsageReport
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is being loaded, for `waited_ms` so far; `loaded` is true once, at the end."""
+
+    waited_ms: int
+    loaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Deltas so far are void: the call is made again from the start, because of `reason`."""
+
+    reason: str
+
+
+CallEvent = TextDelta | ReasoningDelta | UsageReport | Loading | Reset
+CallObserver = Callable[[CallEvent], None]

@@ -1,0 +1,133 @@
+"""What the core needs from outside: a few protocols, implemented by adapters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from hyperguild.domain.chain import Model
+from hyperguild.domain.events import Event
+from hyperguild.domain.messages import ModelRequest, StreamPart
+from hyperguild.domain.records import (
+    Attempt,
+    RunResult,
+    RunStart,
+    SessionSummary,
+    Step,
+    StoredRun,
+    WarmState,
+)
+
+
+class ModelClient(Protocol):
+    """Speaks one endpoint's protocol."""
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
+        """Ask for one completion; yield its parts as they come, `Finish` at the end.
+
+        Raises `ModelError` of the fitting kind, with `model` and `endpoint` set. A stream that ends without
+        a finish reason raises `ProtocolError` (retryable). No retries and, besides connecting, no time
+        limits: those are the caller's. Closing the generator, or cancelling, drops the connection or kills
+        the process at once.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give up connections. Safe to call twice."""
+        ...
+
+
+class WarmProbe(Protocol):
+    """Knows whether a model is loaded."""
+
+    async def state(self, model: Model) -> WarmState:
+        """Return the state; `unknown` where it cannot be had within `probe_timeout_ms`. Never raises."""
+        ...
+
+    async def wait_ready(self, model: Model) -> None:
+        """Return once the model is ready; waits without a limit of its own, until cancelled."""
+        ...
+
+
+class SessionStore(Protocol):
+    """The session log. Everything that returned is durable. Raises `StoreError`."""
+
+    async def start_run(self, run: RunStart) -> None:
+        """Record a run as `running`, and its session where that is new."""
+        ...
+
+    async def record_attempt(self, run_id: str, attempt: Attempt, steps: Sequence[Step]) -> None:
+        """Record a finished attempt with its steps, in one transaction."""
+        ...
+
+    async def finish_run(self, result: RunResult, finished_at: datetime) -> None:
+        """Record how the run ended."""
+        ...
+
+    async def renew_lease(self, run_id: str, expires_at: datetime) -> None:
+        """Say that the run's process is alive."""
+        ...
+
+    async def sessions(self, *, limit: int) -> list[SessionSummary]:
+        """Return the newest sessions, newest first."""
+        ...
+
+    async def session_runs(self, session_id: str) -> list[StoredRun]:
+        """Return a session's runs with attempts and steps, oldest first."""
+        ...
+
+    async def run(self, run_id: str) -> StoredRun | None:
+        """Return one run with attempts and steps, or None."""
+        ...
+
+    async def resolve_session(self, reference: str) -> str:
+        """Return the session id for an id, a unique suffix of a session's or run's id, or `last`.
+
+        Raises `UsageError` where none or several fit.
+        """
+        ...
+
+    async def resolve_run(self, reference: str) -> str:
+        """Return the run id for an id, a unique suffix, or `last`. Raises `UsageError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the database. Safe to call twice."""
+        ...
+
+
+class EventSink(Protocol):
+    """Gets every event of a run, in order. Must neither block nor raise."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time of day, in UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class IdSource(Protocol):
+    """Draws identifiers and nonces."""
+
+    def new_id(self) -> str:
+        """Return a UUIDv7 in its text form; each sorts after the ones drawn before."""
+        ...
+
+    def nonce(self) -> str:
+        """Return 16 hexadecimal digits that nobody can guess."""
+        ...
