@@ -1,0 +1,34 @@
+"""Where skills are looked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hyperguild.errors import SkillError
+
+
+def skill_search_path(flag: Path | None, env: str | None, chains_file: Path | None) -> tuple[Path, ...]:
+    """Return the folders to search, first one first. Pure: no folder has to exist.
+
+    They are `flag` (--skills), the entries of `env` ($HYPERGUILD_SKILLS, a list in the form of $PATH), and
+    `skills/` beside `chains_file`; nothing implicit. Empty entries and repetitions are left out.
+    """
+    folders = [flag] if flag is not None else []
+    folders += [Path(entry) for entry in (env or "").split(os.pathsep) if entry]
+    if chains_file is not None:
+        folders.append(chains_file.parent / "skills")
+    return tuple(dict.fromkeys(folders))
+
+
+def bundled_skills_dir() -> Path:
+    """Return the folder of skills that the package carries, which `hyperguild init` copies.
+
+    That is `_skills` in an installed package and `skills/` beside the package in a checkout. Raises
+    SkillError when neither is there.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_skills", package.parent / "skills"):
+        if folder.is_dir():
+            return folder
+    raise SkillError("the skills that belong to the package are missing", hint="install hyperguild again")
