@@ -1,0 +1,44 @@
+"""Writes events to the structured log: their dotted names, their fields, no deltas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from hyperguild.domain.events import Event
+
+LEVELS = {
+    "run.started": "info",
+    "run.finished": "info",
+    "attempt.started": "info",
+    "attempt.finished": "info",
+    "verdict": "info",
+    "warning": "warning",
+    "text.delta": None,
+    "reasoning.delta": None,
+}
+"""Level of each event type; None is not logged, an unlisted type is logged at debug."""
+
+TOO_LONG = {"answer", "output", "attempts", "checks"}
+"""Fields that hold content rather than facts: they belong to the session log."""
+
+
+class LogSink:
+    """Implements `ports.EventSink` over a structlog logger. Never blocks longer than a write to stderr."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        self._logger = logger
+
+    def emit(self, event: Event) -> None:
+        """Log one event at its level."""
+        level = LEVELS.get(event.type, "debug")
+        if level is not None:
+            getattr(self._logger, level)(event.type, **_facts(event.model_dump(mode="json")))
+
+
+def _facts(fields: dict[str, Any]) -> dict[str, Any]:
+    nested = fields.pop("attempt", None) or fields.pop("result", None) or {}
+    merged = {**fields, **nested}
+    dropped = {"v", "type", "time", *TOO_LONG}
+    return {key: value for key, value in merged.items() if key not in dropped and value is not None}

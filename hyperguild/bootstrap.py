@@ -1,0 +1,92 @@
+"""The one composition root: configuration in, a ready guild out."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.models import open_client
+from hyperguild.adapters.models.transport import TransportFactory, plain_transport
+from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
+from hyperguild.config.configuration import Configuration
+from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
+from hyperguild.domain.ids import Uuid7Source
+from hyperguild.domain.records import RunResult
+from hyperguild.domain.run import RunRequest
+from hyperguild.domain.secrets import Scrubber
+from hyperguild.inference.call import ModelCaller
+from hyperguild.orchestration.walk import Tools, walk
+from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
+from hyperguild.verification.verifier import Verifier
+
+
+def system_ids(clock: Clock) -> Uuid7Source:
+    """Return the source of ids and nonces of a real process."""
+    return Uuid7Source(now_ms=lambda: int(clock.now().timestamp() * 1000), random_bytes=os.urandom)
+
+
+@dataclass(frozen=True, slots=True)
+class Guild:
+    """Everything that runs share. Made by `open_guild`; safe for concurrent runs."""
+
+    caller: ModelCaller
+    probe: LlamaSwapProbe
+    scrubber: Scrubber
+    clock: Clock
+    ids: IdSource
+
+    async def run(self, request: RunRequest, store: SessionStore, sink: EventSink) -> RunResult:
+        """Walk the request through its chain; see `orchestration.walk.walk` for what is raised."""
+        verifier = Verifier(self.caller, self.ids)
+        tools = Tools(self.caller, verifier, store, self.clock, self.ids)
+        return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
+
+
+@asynccontextmanager
+async def open_guild(
+    configuration: Configuration,
+    env: Mapping[str, str],
+    scrubber: Scrubber,
+    *,
+    transport: TransportFactory = plain_transport,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Guild, None]:
+    """Open clients for every endpoint; close them when the block ends. No connection is made until needed.
+
+    `scrubber` learns each key when it is first read. `transport` is where another HTTP transport goes.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for endpoint in configuration.endpoints.values():
+            client = open_client(endpoint, env=env, transport_factory=transport, on_secret=scrubber.learn)
+            stack.push_async_callback(client.aclose)
+            clients[endpoint.name] = client
+        probe = LlamaSwapProbe(transport, clock, env=env, on_secret=scrubber.learn)
+        stack.push_async_callback(probe.aclose)
+        caller = ModelCaller(clients, probe, clock, random.random)
+        yield Guild(caller, probe, scrubber, clock, system_ids(clock))
+
+
+class ScrubbingSink:
+    """Keeps secrets out of events. The answer itself stays as it is: it is the caller's."""
+
+    def __init__(self, scrubber: Scrubber, inner: EventSink) -> None:
+        self._scrubber = scrubber
+        self._inner = inner
+        self._events = event_adapter()
+
+    def emit(self, event: Event) -> None:
+        """Pass the event on, its texts scrubbed."""
+        if isinstance(event, AnswerDelta):
+            self._inner.emit(event)
+            return
+        cleaned = self._events.validate_python(self._scrubber.scrub_json(event.model_dump()))
+        if isinstance(event, RunFinished) and isinstance(cleaned, RunFinished):
+            result = cleaned.result.model_copy(update={"output": event.result.output})
+            cleaned = cleaned.model_copy(update={"result": result})
+        self._inner.emit(cleaned)

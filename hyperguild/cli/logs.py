@@ -1,0 +1,43 @@
+"""Sets up the structured log on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from hyperguild.cli.options import Settings
+
+if TYPE_CHECKING:
+    # structlog is imported only where a log was asked for.
+    from hyperguild.adapters.telemetry.log_sink import LogSink
+
+
+def open_log_sink(settings: Settings) -> LogSink | None:
+    """Return the log as an event sink, or None where the view already says all that the log would.
+
+    That is so at the default level in the human format: warnings are part of the view.
+    """
+    if settings.log_format == "human" and settings.log_level in {"warning", "error"}:
+        return None
+    import structlog  # noqa: PLC0415  # start-up
+
+    from hyperguild.adapters.telemetry.log_sink import LogSink  # noqa: PLC0415
+
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level.upper()]
+        ),
+    )
+    return LogSink(logger)

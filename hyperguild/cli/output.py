@@ -1,0 +1,63 @@
+"""How values are put on a terminal: cleaned text, durations, money, JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+
+_CONTROL = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links, clipboard
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
+    r"|\x1b\[[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
+    r"|\x1b[ -/]*[0-~]?"  # other escapes
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and line feed
+    r"|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
+)
+
+
+def clean(text: str) -> str:
+    """Return the text without anything a terminal would act on. Models write data, not commands."""
+    return _CONTROL.sub("", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, width: int) -> str:
+    """Return the text cleaned, on one line, shortened to `width` characters."""
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= width else flat[: max(width - 1, 0)].rstrip() + "…"
+
+
+def seconds(ms: int | None) -> str:
+    """Return milliseconds as a person reads them: `340 ms`, `2.1 s`, `3 min 20 s`; a dash for None."""
+    if ms is None:
+        return "–"
+    if ms < 1000:
+        return f"{ms} ms"
+    if ms < 120_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, rest = divmod(round(ms / 1000), 60)
+    return f"{minutes} min {rest} s"
+
+
+def dollars(cost_usd: float | None) -> str:
+    """Return a cost: `$0` for nothing, four digits for less than a dollar, `unknown` for None."""
+    if cost_usd is None:
+        return "cost unknown"
+    if cost_usd == 0:
+        return "$0"
+    return f"${cost_usd:.4f}" if cost_usd < 1 else f"${cost_usd:.2f}"
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout, indented on a terminal, on one line elsewhere."""
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def print_answer(text: str) -> None:
+    """Print an answer on stdout: as it is into a pipe or file, cleaned on a terminal."""
+    shown = clean(text) if sys.stdout.isatty() else text
+    click.echo(shown, nl=not shown.endswith("\n"))

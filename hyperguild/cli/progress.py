@@ -1,0 +1,133 @@
+"""What a walk looks like while it runs: events in, one row an attempt out. Knows nothing of terminals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hyperguild.cli.output import dollars, seconds
+from hyperguild.domain.events import (
+    AnswerDelta,
+    AttemptFinished,
+    AttemptStarted,
+    CheckFinished,
+    Event,
+    LoadWaiting,
+    RunFinished,
+    StepFinished,
+    StepReset,
+    ThoughtDelta,
+    VerdictGiven,
+)
+from hyperguild.domain.records import Attempt, RunResult
+
+CAUSES = {
+    "rejected": "refused by the judge",
+    "check_failed": "refused by a check",
+    "verifier_error": "no verdict could be had",
+    "truncated": "cut off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempt as it is shown. `attempt` is set once it is over; `doing` says what goes on until then."""
+
+    model: str
+    tier: str
+    doing: str = ""
+    attempt: Attempt | None = None
+    chars: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """The rows of a walk, oldest first."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def apply(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, AttemptStarted):
+            state = f" ({event.warm_state})" if event.warm_state else ""
+            self.rows.append(Row(event.model, event.tier, f"asked{state}"))
+        elif isinstance(event, AttemptFinished):
+            self._finish(event.attempt)
+        elif self.rows and self.rows[-1].attempt is None:
+            self.rows[-1] = _moved(self.rows[-1], event)
+
+    def _finish(self, attempt: Attempt) -> None:
+        row = Row(attempt.model, attempt.tier, attempt=attempt)
+        if attempt.verdict == "skip" or not self.rows:
+            self.rows.append(row)
+        else:
+            self.rows[-1] = row
+
+
+def _moved(row: Row, event: Event) -> Row:
+    match event:
+        case LoadWaiting(role="judge", loaded=False):
+            return replace(row, doing=f"judge {event.model} is loading, {seconds(event.waited_ms)}")
+        case LoadWaiting(role="worker", loaded=False):
+            return replace(row, doing=f"loading, {seconds(event.waited_ms)}")
+        case LoadWaiting(loaded=True):
+            return replace(row, doing=f"loaded in {seconds(event.waited_ms)}")
+        case AnswerDelta(text=text):
+            chars = row.chars + len(text)
+            return replace(row, chars=chars, doing=f"answering, {chars} characters")
+        case ThoughtDelta():
+            return replace(row, doing="reasoning")
+        case StepReset(reason=reason):
+            return replace(row, chars=0, doing=f"trying again: {reason}")
+        case StepFinished() | CheckFinished():
+            return replace(row, doing="being verified")
+        case VerdictGiven():
+            return replace(row, doing="being recorded")
+    return row
+
+
+def outcome(attempt: Attempt) -> str:
+    """Return what became of an attempt, in a few words."""
+    if attempt.verdict == "accept":
+        return "accepted" if attempt.score is None else f"accepted, score {attempt.score:.2f}"
+    if attempt.error is not None:
+        return f"error: {attempt.error.kind}"
+    if attempt.verdict == "skip":
+        return f"skipped: {attempt.cause}"
+    text = CAUSES.get(str(attempt.cause), str(attempt.cause))
+    return text if attempt.score is None else f"{text}, score {attempt.score:.2f}"
+
+
+def reason(attempt: Attempt) -> str:
+    """Return why an attempt was not accepted: the error, the verifier's feedback, or why it was skipped."""
+    return attempt.error.message if attempt.error is not None else attempt.feedback
+
+
+def times(attempt: Attempt) -> str:
+    """Return where an attempt's time went: `load 2.0 s · first token 180 ms · judge 310 ms · 3.1 s`."""
+    parts = [
+        ("load", attempt.load_ms),
+        ("first token", attempt.first_token_ms),
+        ("verify", attempt.verify_ms),
+    ]
+    named = [f"{name} {seconds(ms)}" for name, ms in parts if ms is not None]
+    return " · ".join([*named, seconds(attempt.duration_ms)]) if attempt.verdict != "skip" else ""
+
+
+def summary(result: RunResult) -> str:
+    """Return the run in one line."""
+    tried = sum(1 for attempt in result.attempts if attempt.verdict != "skip")
+    tries = f"{tried} attempt{'' if tried == 1 else 's'}"
+    who = (
+        f"{result.status.replace('_', ' ')}: {result.model} ({result.tier})"
+        if result.model
+        else result.status
+    )
+    return (
+        f"{who.replace('_', ' ') if not result.model else who} · {tries} · {seconds(result.duration_ms)}"
+        f" · {dollars(result.cost_usd)} · run {result.run_id[-8:]}"
+    )
+
+
+def finished_result(event: Event) -> RunResult | None:
+    """Return the result that a `run.finished` carries, else None."""
+    return event.result if isinstance(event, RunFinished) else None

@@ -1,0 +1,64 @@
+"""Turns a run's options into the chain that is walked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+
+from hyperguild.config.configuration import Configuration
+from hyperguild.domain.chain import Chain, Tier
+from hyperguild.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ChainOptions:
+    """What the command line says about the chain."""
+
+    chain_name: str | None = None
+    model_name: str | None = None
+    local: bool = False
+    max_cost: float | None = None
+    deadline: float | None = None
+    from_model: str | None = None
+
+
+def chosen_chain(configuration: Configuration, skill: str, options: ChainOptions) -> Chain:
+    """Return the chain to walk, narrowed and bounded as the options say.
+
+    Raises `ConfigError` for an unknown chain, `UsageError` where nothing is left to try.
+    """
+    chain = configuration.chain_for(skill, options.chain_name)
+    tiers = chain.tiers
+    if options.model_name is not None:
+        tiers = _only(configuration, chain, options.model_name)
+    if options.from_model is not None:
+        tiers = _from(chain, tiers, options.from_model)
+    if options.local:
+        tiers = tuple(tier for tier in tiers if tier.model.label == "local")
+        if not tiers:
+            raise UsageError(
+                f"--local leaves no tier of the chain {chain.name}",
+                hint="`hyperguild chains show` lists them",
+            )
+    renumbered = tuple(dataclasses.replace(tier, position=index) for index, tier in enumerate(tiers))
+    budget = chain.budget.tightened(cost_usd=options.max_cost, seconds=options.deadline)
+    return dataclasses.replace(chain, tiers=renumbered, budget=budget)
+
+
+def _only(configuration: Configuration, chain: Chain, name: str) -> tuple[Tier, ...]:
+    """Return the chain's own tier of that model, else one made for it, judged if it is local."""
+    for tier in chain.tiers:
+        if tier.model.name == name:
+            return (tier,)
+    model = configuration.model(name)
+    return (Tier(0, model, verify=model.label == "local" and chain.verifier is not None),)
+
+
+def _from(chain: Chain, tiers: tuple[Tier, ...], name: str) -> tuple[Tier, ...]:
+    names = [tier.model.name for tier in tiers]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(names)}"
+        raise UsageError(f"the chain {chain.name} has no tier {name}", hint=hint)
+    return tiers[names.index(name) :]

@@ -1,0 +1,117 @@
+"""Shows a walk on stderr: live on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+import click
+
+from hyperguild.cli.output import clean, one_line, seconds
+from hyperguild.cli.progress import Progress, Row, outcome, reason, summary, times
+from hyperguild.domain.events import AttemptFinished, AttemptStarted, Event, LoadWaiting, RunFinished, Warned
+
+MARKS = {"accept": "✓", "escalate": "✗", "error": "!", "skip": "–"}
+COLOURS = {"accept": "green", "escalate": "yellow", "error": "red", "skip": "dim"}
+REASON_WIDTH = 160
+"""Characters of a reason in a plain line; the whole is in the session log."""
+
+
+class PlainView:
+    """One line a fact. A context manager, as `LiveView` is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to undo."""
+
+    def emit(self, event: Event) -> None:
+        """Print what the event says, if a person wants to know."""
+        match event:
+            case AttemptStarted():
+                state = f", {event.warm_state}" if event.warm_state else ""
+                self._say(f"{event.model} ({event.tier}{state}) …")
+            case LoadWaiting(loaded=True):
+                self._say(f"{event.model}: loaded in {seconds(event.waited_ms)}")
+            case AttemptFinished(attempt=attempt):
+                why = reason(attempt)
+                tail = f": {one_line(why, REASON_WIDTH)}" if why else ""
+                spent = times(attempt)
+                self._say(f"{attempt.model}: {outcome(attempt)}{tail}{f' [{spent}]' if spent else ''}")
+            case Warned():
+                self._say(f"warning: {one_line(event.message, 400)}")
+            case RunFinished():
+                self._say(summary(event.result))
+
+    def _say(self, line: str) -> None:
+        click.echo(clean(line), err=True)
+
+
+class LiveView:
+    """A table that is redrawn as events come; it stays on the screen at the end."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415  # only on a terminal
+        from rich.live import Live  # noqa: PLC0415
+
+        self._progress = Progress()
+        self._console = Console(stderr=True, highlight=False)
+        # A callable is drawn anew at each refresh, so that a hundred deltas a second cost ten drawings.
+        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=10)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Draw for the last time and give the terminal back."""
+        self._live.stop()
+
+    def emit(self, event: Event) -> None:
+        """Take an event; warnings and the end are printed, the rest is drawn."""
+        self._progress.apply(event)
+        if isinstance(event, Warned):
+            self._console.print(f"warning: {one_line(event.message, 400)}", style="yellow", markup=False)
+        elif isinstance(event, RunFinished):
+            self._live.refresh()
+            self._live.stop()
+            self._console.print(summary(event.result), style="bold", markup=False)
+
+    def _draw(self) -> object:
+        from rich.console import Group  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table.grid(padding=(0, 2))
+        notes: list[object] = []
+        for row in self._progress.rows:
+            table.add_row(*self._cells(row))
+        return Group(table, *notes)
+
+    def _cells(self, row: Row) -> tuple[object, ...]:
+        from rich.spinner import Spinner  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        name, tier = Text(clean(row.model), style="bold"), Text(row.tier, style="dim")
+        if row.attempt is None:
+            return Spinner("dots", style="cyan"), name, tier, Text(clean(row.doing), style="cyan")
+        attempt = row.attempt
+        colour = COLOURS[attempt.verdict]
+        said = Text(f"{outcome(attempt)}", style=colour)
+        spent = times(attempt)
+        if spent:
+            said.append(f"  {spent}", style="dim")
+        why = reason(attempt)
+        if why:
+            said.append(f"\n{one_line(why, 3 * self._console.width)}", style="italic")
+        return Text(MARKS[attempt.verdict], style=colour), name, tier, said
+
+
+def open_view() -> PlainView | LiveView:
+    """Return the view that fits stderr."""
+    return LiveView() if sys.stderr.isatty() else PlainView()

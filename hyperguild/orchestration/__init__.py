@@ -1,0 +1,1 @@
+"""The walk through a chain: decisions that are pure, and their performance."""

@@ -1,0 +1,184 @@
+"""The whole policy of a chain: history in, next decision out. Neither awaits, nor logs, nor reads a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hyperguild.domain.chain import Chain, Tier
+from hyperguild.domain.records import Attempt, Cause, WarmState
+from hyperguild.domain.usage import Usage
+
+ASSUMED_OUTPUT_TOKENS = 4096
+"""Output reserved in money where a model has no `max_output_tokens`: what the Anthropic client asks for."""
+
+NOT_TRIED_AGAIN: frozenset[Cause] = frozenset({"verifier_error"})
+"""Refusals after which another try of the same tier can bring nothing: it was not the answer that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a decision may rest on.
+
+    `attempts` are all of this run so far, skips included, in order. `warm_state` is what a probe of the next
+    tier said, None before it was asked. `prompt_tokens` estimates the next prompt, feedback included.
+    `spent_usd` counts known costs only.
+    """
+
+    chain: Chain
+    attempts: tuple[Attempt, ...] = ()
+    warm_state: WarmState | None = None
+    prompt_tokens: int = 0
+    has_images: bool = False
+    elapsed_s: float = 0.0
+    spent_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask whether the tier's model is loaded, then decide again."""
+
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Ask the tier for an answer and verify it, within `time_left_s` where the run has a deadline."""
+
+    tier: Tier
+    time_left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Pass the tier over; record why."""
+
+    tier: Tier
+    cause: Cause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The run is answered."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No answer was accepted. `best` is the best refused one, where there is any."""
+
+    status: Literal["exhausted", "best_effort", "budget_exceeded"]
+    best: Attempt | None
+
+
+Decision = Probe | Try | Skip | Accept | GiveUp
+
+
+def decide(situation: Situation) -> Decision:
+    """Return what to do next. Every decision but `Probe` adds an attempt or ends the run, so a walk ends."""
+    chain, attempts = situation.chain, situation.attempts
+    if attempts and attempts[-1].verdict == "accept":
+        return Accept(attempts[-1])
+    tier = next_tier(chain, attempts)
+    if tier is None:
+        return _exhaust(chain, attempts)
+    if _spent(situation):
+        return GiveUp("budget_exceeded", best_attempt(attempts))
+    return obstacle(situation, tier) or _warmth(situation, tier) or _try(situation, tier)
+
+
+def next_tier(chain: Chain, attempts: Sequence[Attempt]) -> Tier | None:
+    """Return the next tier: the same again while it has tries left, else the one after; None at the end."""
+    if not attempts:
+        return chain.tiers[0]
+    last = attempts[-1]
+    tier = chain.tiers[last.position]
+    tried = sum(1 for attempt in attempts if attempt.position == last.position)
+    if last.verdict == "escalate" and last.cause not in NOT_TRIED_AGAIN and tried < tier.attempts:
+        return tier
+    return chain.tiers[last.position + 1] if last.position + 1 < len(chain.tiers) else None
+
+
+def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Return the refused attempt to fall back on: the highest score, a later one before an earlier.
+
+    An answer of the last attempt that no verifier could be had for comes before all: nobody refused it.
+    """
+    refused = [attempt for attempt in attempts if attempt.verdict == "escalate" and attempt.answer]
+    if not refused:
+        return None
+    if refused[-1] is attempts[-1] and refused[-1].cause == "verifier_error":
+        return refused[-1]
+    return max(enumerate(refused), key=lambda pair: (_or_less(pair[1].score), pair[0]))[1]
+
+
+def worst_cost_usd(tier: Tier, prompt_tokens: int) -> float | None:
+    """Return the most that one try may cost in USD, or None where the price is not known."""
+    output = tier.model.max_output_tokens or ASSUMED_OUTPUT_TOKENS
+    return tier.model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+
+
+def _or_less(score: float | None) -> float:
+    return -1.0 if score is None else score
+
+
+def _exhaust(chain: Chain, attempts: Sequence[Attempt]) -> GiveUp:
+    best = best_attempt(attempts)
+    if chain.on_exhausted == "best" and best is not None:
+        return GiveUp("best_effort", best)
+    over_budget = any(attempt.verdict == "skip" and attempt.cause == "budget" for attempt in attempts)
+    return GiveUp("budget_exceeded" if over_budget else "exhausted", best)
+
+
+def _spent(situation: Situation) -> bool:
+    budget = situation.chain.budget
+    tried = sum(1 for attempt in situation.attempts if attempt.verdict != "skip")
+    return (budget.attempts is not None and tried >= budget.attempts) or (
+        budget.seconds is not None and situation.elapsed_s >= budget.seconds
+    )
+
+
+def _warmth(situation: Situation, tier: Tier) -> Probe | Skip | None:
+    """Return what the tier's warm state asks for, or None. The last tier is never skipped for being cold."""
+    if not tier.probed:
+        return None
+    if situation.warm_state is None:
+        return Probe(tier)
+    is_last = tier.position == len(situation.chain.tiers) - 1
+    if tier.when_cold == "skip" and situation.warm_state in {"cold", "starting"} and not is_last:
+        return Skip(tier, "cold", f"{tier.model.name} is {situation.warm_state}, and when_cold is skip")
+    return None
+
+
+def _try(situation: Situation, tier: Tier) -> Try:
+    seconds = situation.chain.budget.seconds
+    return Try(tier, None if seconds is None else seconds - situation.elapsed_s)
+
+
+def obstacle(situation: Situation, tier: Tier) -> Skip | None:
+    """Return why the tier cannot be tried at all, or None."""
+    name = tier.model.name
+    for attempt in situation.attempts:
+        if attempt.model == name and attempt.error is not None:
+            kind = attempt.error.kind
+            return Skip(tier, kind, f"{name} failed earlier in this run ({kind})")
+    limit = situation.chain.budget.cost_usd
+    if limit is not None:
+        left = limit - situation.spent_usd
+        cost = worst_cost_usd(tier, situation.prompt_tokens)
+        # A free tier is never over budget, not even over a spent one.
+        if cost is None or (cost > 0 and cost > left):
+            need = "an unknown sum" if cost is None else f"up to ${cost:.4f}"
+            return Skip(
+                tier, "budget", f"{name} may cost {need}; ${max(left, 0):.4f} of ${limit:.4f} is left"
+            )
+    window = tier.model.context_window
+    if window is not None and situation.prompt_tokens > window:
+        reason = f"the prompt has about {situation.prompt_tokens} tokens; the window of {name} has {window}"
+        return Skip(tier, "context_overflow", reason)
+    if situation.has_images and not tier.model.vision:
+        return Skip(tier, "bad_request", f"{name} takes no images (vision is not declared)")
+    return None

@@ -1,0 +1,241 @@
+"""Time limits and assembly of one call, over streams that take real (short) time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from builders import SWAP, cloud_model, local_model
+
+from hyperguild.adapters.clock import SystemClock
+from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
+from hyperguild.domain.messages import (
+    Completion,
+    Finish,
+    KeepAlive,
+    Message,
+    ModelRequest,
+    ReasoningDelta,
+    StreamPart,
+    TextDelta,
+    UsageReport,
+)
+from hyperguild.domain.records import WarmState
+from hyperguild.domain.usage import Usage
+from hyperguild.errors import (
+    ConnectError,
+    ModelError,
+    ModelTimeoutError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+)
+from hyperguild.inference.call import ModelCaller
+from hyperguild.inference.events import CallEvent, Loading, Reset
+
+Script = list[StreamPart | float | ModelError]
+
+
+class ScriptedClient:
+    """A model client whose streams are scripted: parts to yield, seconds to wait, errors to raise."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+        self.closed = 0
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
+        try:
+            for item in self.scripts.pop(0):
+                if isinstance(item, float):
+                    await asyncio.sleep(item)
+                elif isinstance(item, ModelError):
+                    raise item
+                else:
+                    yield item
+        finally:
+            self.closed += 1
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class TimedProbe:
+    """A model that becomes ready after a while."""
+
+    def __init__(self, state: WarmState = "ready", ready_after_s: float = 0.0) -> None:
+        self.now: WarmState = state
+        self._ready_after_s = ready_after_s
+
+    async def state(self, model: Model) -> WarmState:
+        return self.now
+
+    async def wait_ready(self, model: Model) -> None:
+        await asyncio.sleep(self._ready_after_s)
+        self.now = "ready"
+
+
+class QuickClock(SystemClock):
+    """Sleeps a hundredth of the time, so that backoffs and ticks take none."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+
+DONE: Script = [TextDelta("yes"), UsageReport(Usage(input_tokens=3, output_tokens=1)), Finish("stop")]
+Ask = Callable[..., Awaitable[Completion]]
+
+
+class Bench:
+    def __init__(self, *scripts: Script, probe: TimedProbe | None = None, model: Model | None = None) -> None:
+        self.client = ScriptedClient(*scripts)
+        self.probe = probe or TimedProbe()
+        self.model = model or cloud_model()
+        self.seen: list[CallEvent] = []
+        name = self.model.endpoint.name
+        self.caller = ModelCaller({name: self.client}, self.probe, QuickClock(), lambda: 1.0)
+
+    async def ask(self, retries: int = 0, **limits: float) -> Completion:
+        return await self.caller.complete(
+            ModelRequest(self.model, (Message("user", "hi"),)),
+            TimeLimits(**limits),
+            retry=RetryPolicy(retries=retries),
+            warm_state=await self.caller.warm_state(self.model),
+            observe=self.seen.append,
+        )
+
+
+async def test_parts_become_a_completion() -> None:
+    bench = Bench([KeepAlive(), ReasoningDelta("hm"), TextDelta("a"), TextDelta("b"), *DONE])
+    completion = await bench.ask()
+    assert (completion.text, completion.reasoning, completion.finish_reason) == ("abyes", "hm", "stop")
+    assert completion.usage == Usage(input_tokens=3, output_tokens=1)
+    assert completion.load_ms is None
+    assert completion.first_token_ms is not None
+    assert bench.client.closed == 1
+
+
+async def test_think_blocks_are_reasoning_for_local_models_only() -> None:
+    script: Script = [TextDelta("<think>hm</think>"), *DONE]
+    local = await Bench(script, model=local_model()).ask()
+    assert (local.text, local.reasoning) == ("yes", "hm")
+    cloud = await Bench(list(script)).ask()
+    assert cloud.text == "<think>hm</think>yes"
+
+
+async def test_a_stream_without_a_finish_is_an_error() -> None:
+    with pytest.raises(ProtocolError, match="finish reason") as caught:
+        await Bench([TextDelta("half")]).ask()
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("script", "limits", "message"),
+    [
+        ([5.0, *DONE], {"first_token_s": 0.05}, "no first token"),
+        ([KeepAlive(), 0.04, KeepAlive(), 0.04, KeepAlive(), 5.0], {"first_token_s": 0.06}, "no first token"),
+        ([TextDelta("a"), 5.0, *DONE], {"silence_s": 0.05}, "silent"),
+        ([TextDelta("a"), 0.04] * 20 + DONE, {"total_s": 0.1, "silence_s": 0.08}, "not finished"),
+    ],
+)
+async def test_each_limit_names_itself_and_closes_the_stream(
+    script: Script, limits: Any, message: str
+) -> None:
+    bench = Bench(script)
+    with pytest.raises(ModelTimeoutError, match=message):
+        await bench.ask(**limits)
+    assert bench.client.closed == 1
+
+
+async def test_pings_count_against_silence() -> None:
+    script: Script = [TextDelta("a"), 0.06, KeepAlive(), 0.06, KeepAlive(), 0.06, *DONE]
+    assert (await Bench(script).ask(silence_s=0.1)).text == "ayes"
+
+
+async def test_load_time_is_told_apart_and_has_its_own_limit() -> None:
+    bench = Bench([0.15, *DONE], probe=TimedProbe("cold", 0.1), model=local_model())
+    completion = await bench.ask(first_token_s=0.12, load_s=5)
+    assert completion.load_ms is not None
+    assert completion.load_ms >= 90
+    assert completion.first_token_ms is not None
+    assert completion.first_token_ms < completion.load_ms
+    loads = [event for event in bench.seen if isinstance(event, Loading)]
+    assert [event.loaded for event in loads][-1]
+    assert not loads[0].loaded
+
+
+async def test_a_load_that_takes_too_long_is_a_timeout() -> None:
+    bench = Bench([5.0, *DONE], probe=TimedProbe("cold", 9), model=local_model())
+    with pytest.raises(ModelTimeoutError, match="not loaded"):
+        await bench.ask(load_s=0.05)
+
+
+async def test_the_first_token_limit_begins_when_the_model_is_ready() -> None:
+    bench = Bench([5.0, *DONE], probe=TimedProbe("starting", 0.05), model=local_model())
+    with pytest.raises(ModelTimeoutError, match="no first token"):
+        await bench.ask(load_s=5, first_token_s=0.05)
+
+
+async def test_a_ready_model_that_was_evicted_meanwhile_gets_the_time_to_load() -> None:
+    probe = TimedProbe("ready", 0.1)
+    bench = Bench([0.2, *DONE], probe=probe, model=local_model())
+    asking = asyncio.create_task(bench.ask(first_token_s=0.15, load_s=5))
+    await asyncio.sleep(0.005)
+    probe.now = "cold"
+    completion = await asking
+    assert completion.load_ms is not None
+
+
+async def test_retryable_errors_are_retried_and_reset_what_was_streamed() -> None:
+    half: Script = [TextDelta("ha"), UsageReport(Usage(output_tokens=2)), ServerError("boom")]
+    bench = Bench(half, [ConnectError("refused")], DONE)
+    completion = await bench.ask(retries=2)
+    assert completion.text == "yes"
+    assert [event.reason for event in bench.seen if isinstance(event, Reset)] == ["boom", "refused"]
+    assert completion.usage == Usage(input_tokens=3, output_tokens=3), "failed tries are counted"
+
+
+async def test_retries_end() -> None:
+    bench = Bench([ServerError("one")], [ServerError("two")], DONE)
+    with pytest.raises(ServerError, match="two"):
+        await bench.ask(retries=1)
+
+
+async def test_final_errors_are_not_retried() -> None:
+    bench = Bench([ServerError("boom", retryable=False)], DONE)
+    with pytest.raises(ServerError):
+        await bench.ask(retries=2)
+    assert len(bench.client.scripts) == 1
+
+
+async def test_a_long_retry_after_is_not_waited_for() -> None:
+    bench = Bench([RateLimitError("slow down", retry_after_s=60)], DONE)
+    with pytest.raises(RateLimitError):
+        await bench.ask(retries=2)
+    bench = Bench([RateLimitError("slow down", retry_after_s=1)], DONE)
+    assert (await bench.ask(retries=2)).text == "yes"
+
+
+async def test_the_total_bounds_all_tries_together() -> None:
+    scripts: list[Script] = [[0.05, ServerError("boom")] for _ in range(5)]
+    bench = Bench(*scripts, [5.0, *DONE])
+    with pytest.raises(ModelTimeoutError, match="not finished"):
+        await bench.ask(retries=9, total_s=0.12)
+
+
+async def test_cancelling_closes_the_stream_and_passes_through() -> None:
+    bench = Bench([5.0, *DONE], probe=TimedProbe("cold", 9), model=local_model())
+    asking = asyncio.create_task(bench.ask())
+    await asyncio.sleep(0.02)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert bench.client.closed == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_warm_state_has_a_meaning_for_llama_swap_only() -> None:
+    assert await Bench(model=local_model()).caller.warm_state(local_model()) == "ready"
+    assert await Bench().caller.warm_state(cloud_model()) is None
+    assert SWAP.kind == "llama-swap"
