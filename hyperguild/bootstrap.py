@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.models import open_client
-from hyperguild.adapters.models.transport import TransportFactory, plain_transport
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
+from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
@@ -61,12 +62,14 @@ async def open_guild(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
+        keys = KeyRing(env, scrubber.learn)
+        stack.push_async_callback(keys.aclose)
         clients = {}
         for endpoint in configuration.endpoints.values():
-            client = open_client(endpoint, env=env, transport_factory=transport, on_secret=scrubber.learn)
+            client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
             clients[endpoint.name] = client
-        probe = LlamaSwapProbe(transport, clock, env=env, on_secret=scrubber.learn)
+        probe = LlamaSwapProbe(keys, clock, transport)
         stack.push_async_callback(probe.aclose)
         caller = ModelCaller(clients, probe, clock, random.random)
         yield Guild(caller, probe, scrubber, clock, system_ids(clock))

@@ -38,7 +38,7 @@ class Settings:
         found = find_config(self.config, self.env, Path.cwd())
         configuration = load_config(found.path, self.env)
         if trusted:
-            require_trust(found, configuration, TrustStore.at_home(self.env))
+            require_trust(found, configuration, TrustStore.of_user(self.env))
         return configuration
 
     def catalog(self, chains_file: Path | None) -> SkillCatalog:

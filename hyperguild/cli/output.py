@@ -19,6 +19,10 @@ _CONTROL = re.compile(
 )
 
 
+_ACTIVE_IN_JSON = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What `json.dumps` leaves as it is though a terminal acts on it; lines stay lines for every reader."""
+
+
 def clean(text: str) -> str:
     """Return the text without anything a terminal would act on. Models write data, not commands."""
     return _CONTROL.sub("", text.replace("\r\n", "\n"))
@@ -51,10 +55,15 @@ def dollars(cost_usd: float | None) -> str:
     return f"${cost_usd:.4f}" if cost_usd < 1 else f"${cost_usd:.2f}"
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return the value as JSON, characters as they are but those that a terminal would act on."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _ACTIVE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout, indented on a terminal, on one line elsewhere."""
-    indent = 2 if sys.stdout.isatty() else None
-    click.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+    click.echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_answer(text: str) -> None:

@@ -13,6 +13,7 @@ import click
 
 from hyperguild.bootstrap import Guild, open_guild
 from hyperguild.cli.dry_run import preview, print_preview
+from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_answer, print_json
@@ -260,15 +261,16 @@ class _Job:
         if log_sink is not None:
             sinks.append(log_sink)
         if self._settings.log_format == "human":
-            sinks.append(stack.enter_context(open_view()))
+            view = open_view()
+            stack.enter_context(view)
+            sinks.append(view)
         return _Fan(sinks)
 
 
 async def _stored_run(settings: Settings, reference: str) -> StoredRun:
-    from hyperguild.adapters.store.sqlite import SqliteSessionStore  # noqa: PLC0415  # start-up
-
-    async with SqliteSessionStore.reading(settings.db_file()) as store:
-        stored = await store.run(await store.resolve_run(reference))
+    async with open_log(settings) as store:
+        run_id = await store.resolve_run(reference)
+        stored = await store.run(run_id)
     if stored is None:
         raise UsageError(f"no run {reference}")
     return stored

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from hyperguild.cli.output import clean, one_line, seconds
 from hyperguild.cli.progress import Progress, Row, outcome, reason, summary, times
 from hyperguild.domain.events import AttemptFinished, AttemptStarted, Event, LoadWaiting, RunFinished, Warned
+
+if TYPE_CHECKING:
+    # rich is imported only on a terminal.
+    from rich.console import RenderableType
 
 MARKS = {"accept": "✓", "escalate": "✗", "error": "!", "skip": "–"}
 COLOURS = {"accept": "green", "escalate": "yellow", "error": "red", "skip": "dim"}
@@ -83,17 +87,15 @@ class LiveView:
             self._live.stop()
             self._console.print(summary(event.result), style="bold", markup=False)
 
-    def _draw(self) -> object:
-        from rich.console import Group  # noqa: PLC0415
+    def _draw(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415
 
         table = Table.grid(padding=(0, 2))
-        notes: list[object] = []
         for row in self._progress.rows:
             table.add_row(*self._cells(row))
-        return Group(table, *notes)
+        return table
 
-    def _cells(self, row: Row) -> tuple[object, ...]:
+    def _cells(self, row: Row) -> tuple[RenderableType, ...]:
         from rich.spinner import Spinner  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
@@ -105,7 +107,7 @@ class LiveView:
         said = Text(f"{outcome(attempt)}", style=colour)
         spent = times(attempt)
         if spent:
-            said.append(f"  {spent}", style="dim")
+            said.append(f"\n{spent}", style="dim")
         why = reason(attempt)
         if why:
             said.append(f"\n{one_line(why, 3 * self._console.width)}", style="italic")

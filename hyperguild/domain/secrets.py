@@ -40,7 +40,7 @@ def _shape(kind: str, literals: tuple[str, ...], pattern: str) -> _Shape:
 
 
 _NOT_INSIDE_WORD = r"(?<![A-Za-z0-9])"
-_DIGIT_AHEAD = r"(?=[A-Za-z_.~+/=-]{0,200}[0-9])"
+_DIGIT_AHEAD = r"(?=[A-Za-z_-]{0,200}[0-9])"
 _PEM_GAP = r"(?:[\s\"',]|\\[nr]?){0,16}+"
 
 _SHAPES = (
@@ -65,7 +65,9 @@ _SHAPES = (
     _shape(
         "bearer",
         ("earer",),
-        rf"{_NOT_INSIDE_WORD}[Bb]earer[ \t]{{1,4}}{_DIGIT_AHEAD}(?P<secret>[A-Za-z0-9._~+/=-]{{16,}}+)",
+        # The token68 of RFC 9110, section 11.2; without a digit it is more likely a word of prose or code.
+        rf"{_NOT_INSIDE_WORD}[Bb]earer[ \t]{{1,4}}(?=[A-Za-z_.~+/-]{{0,200}}[0-9])"
+        r"(?P<secret>[A-Za-z0-9._~+/-]{16,}+=*+)",
     ),
     _shape(
         "jwt",
@@ -121,8 +123,8 @@ class Scrubber:
     def learn(self, name: str, value: str) -> None:
         """Know a secret's value, also as it stands in a JSON string or a URL; white space around it is cut.
 
-        Ignored: values of fewer than 8 characters, and those that a placeholder spells anyway (such as a
-        variable that is set to its own name).
+        Ignored: values of fewer than 8 characters, and those that a placeholder spells anyway (such as
+        `password`, or a variable that is set to its own name).
         """
         value = value.strip()
         if len(value) < SHORTEST_SECRET:

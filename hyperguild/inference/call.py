@@ -13,8 +13,9 @@ from hyperguild.domain.usage import Usage
 from hyperguild.errors import ModelError
 from hyperguild.inference.background import background
 from hyperguild.inference.collect import LoadWatch, collect
-from hyperguild.inference.events import CallEvent, CallObserver, Loading, Reset
+from hyperguild.inference.events import CallEvent, CallObserver, Reset
 from hyperguild.inference.limits import CallTimer
+from hyperguild.inference.loading import Load
 from hyperguild.ports import Clock, ModelClient, WarmProbe
 from hyperguild.resilience.retry import retrying
 
@@ -72,7 +73,7 @@ class ModelCaller:
                     self._clients[request.model.endpoint.name].stream(request),
                     timer,
                     tries.observe,
-                    watch_load=self._load_watch(request.model, state, observe),
+                    watch_load=self._load_watch(request.model, state),
                     split_reasoning=request.model.label == "local",
                 )
         return dataclasses.replace(
@@ -81,32 +82,25 @@ class ModelCaller:
             duration_ms=round((loop.time() - began) * 1000),
         )
 
-    def _load_watch(self, model: Model, state: WarmState | None, observe: CallObserver) -> LoadWatch | None:
-        if state is None:
-            return None
-
-        async def watch(began_loading: Callable[[], None], became_ready: Callable[[], None]) -> None:
+    def _load_watch(self, model: Model, state: WarmState | None) -> LoadWatch:
+        async def watch(load: Load) -> None:
+            if state is None:
+                return
             if state == "ready":
                 await self._clock.sleep(EVICTION_LOOK_AFTER_S)
                 if await self._probe.state(model) in {"ready", "unknown"}:
                     return
-            began_loading()
-            began = self._clock.monotonic()
-
-            def waited_ms() -> int:
-                return round((self._clock.monotonic() - began) * 1000)
-
-            async def tick() -> None:
-                while True:
-                    observe(Loading(waited_ms(), loaded=False))
-                    await self._clock.sleep(LOADING_TICK_S)
-
-            async with background(tick()):
+            load.begin()
+            async with background(self._tick(load)):
                 await self._probe.wait_ready(model)
-            became_ready()
-            observe(Loading(waited_ms(), loaded=True))
+            load.end()
 
         return watch
+
+    async def _tick(self, load: Load) -> None:
+        while load.under_way:
+            load.tick()
+            await self._clock.sleep(LOADING_TICK_S)
 
 
 class _Tries:

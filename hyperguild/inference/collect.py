@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hyperguild.domain.messages import (
     Completion,
@@ -22,10 +23,11 @@ from hyperguild.errors import ProtocolError
 from hyperguild.inference.background import background
 from hyperguild.inference.events import CallObserver
 from hyperguild.inference.limits import CallTimer
+from hyperguild.inference.loading import Load
 from hyperguild.inference.reasoning import ThinkSplitter
 
-LoadWatch = Callable[[Callable[[], None], Callable[[], None]], Awaitable[None]]
-"""Watches a load: calls its first argument if the model is not ready, its second once it is."""
+LoadWatch = Callable[[Load], Coroutine[Any, Any, None]]
+"""Watches a load beside a stream; it is cancelled when the stream ends."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ async def collect(
     timer: CallTimer,
     observe: CallObserver,
     *,
-    watch_load: LoadWatch | None,
+    watch_load: LoadWatch,
     split_reasoning: bool,
 ) -> Completion:
     """Read the stream to its end; return the answer.
@@ -56,23 +58,17 @@ async def collect(
     try:
         async with aclosing(parts), asyncio.timeout_at(timer.ends_at()) as limit:
 
-            def began_loading() -> None:
-                timer.load(loop.time())
+            def limit_moved() -> None:
                 limit.reschedule(timer.ends_at())
 
-            def became_ready() -> None:
-                timer.ready(loop.time())
-                limit.reschedule(timer.ends_at())
-
-            async def watch() -> None:
-                if watch_load is not None:
-                    await watch_load(began_loading, became_ready)
-
-            async with background(watch()):
-                reader = _Reader(answer, timer, observe, ThinkSplitter() if split_reasoning else None)
+            load = Load(timer, observe, loop.time, limit_moved)
+            reader = _Reader(answer, timer, observe, ThinkSplitter() if split_reasoning else None)
+            async with background(watch_load(load)):
                 async for part in parts:
+                    if isinstance(part, TextDelta | ReasoningDelta) and part.text:
+                        load.end()
                     reader.take(part, loop.time())
-                    limit.reschedule(timer.ends_at())
+                    limit_moved()
                 reader.end(loop.time())
     except TimeoutError as exc:
         raise timer.error(loop.time()) from exc
@@ -123,6 +119,14 @@ class _Reader:
     def _keep(
         self, pieces: list[TextDelta | ReasoningDelta] | list[TextDelta] | list[ReasoningDelta]
     ) -> None:
-        for piece in pieces:
+        for piece in map(_encodable, pieces):
             (self._answer.text if isinstance(piece, TextDelta) else self._answer.reasoning).append(piece.text)
             self._observe(piece)
+
+
+def _encodable(piece: TextDelta | ReasoningDelta) -> TextDelta | ReasoningDelta:
+    """Replace lone surrogates, which JSON escapes can bring in and no encoder lets out."""
+    if piece.text.isascii():
+        return piece
+    text = piece.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return replace(piece, text=text)

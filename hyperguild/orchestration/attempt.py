@@ -33,7 +33,8 @@ from hyperguild.inference.events import CallEvent, Loading, Reset
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.ports import Clock, IdSource
 from hyperguild.verification.subject import Subject
-from hyperguild.verification.verifier import Verifier, VerifierWatch
+from hyperguild.verification.verifier import Verifier
+from hyperguild.verification.watch import VerifierWatch
 
 
 @dataclass(frozen=True, slots=True)

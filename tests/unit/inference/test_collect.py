@@ -165,6 +165,19 @@ async def test_load_time_is_told_apart_and_has_its_own_limit() -> None:
     assert not loads[0].loaded
 
 
+async def test_a_load_is_over_before_the_first_text_is_told_of() -> None:
+    bench = Bench([0.02, *DONE], probe=TimedProbe("cold", 9), model=local_model())
+    await bench.ask()
+    kinds = [type(event).__name__ for event in bench.seen if not isinstance(event, UsageReport)]
+    assert kinds[-2:] == ["Loading", "TextDelta"]
+    assert [event.loaded for event in bench.seen if isinstance(event, Loading)].count(True) == 1
+
+
+async def test_lone_surrogates_are_replaced() -> None:
+    completion = await Bench([TextDelta("a\ud800b é"), *DONE]).ask()
+    assert completion.text == "a\ufffdb éyes"
+
+
 async def test_a_load_that_takes_too_long_is_a_timeout() -> None:
     bench = Bench([5.0, *DONE], probe=TimedProbe("cold", 9), model=local_model())
     with pytest.raises(ModelTimeoutError, match="not loaded"):

@@ -1,0 +1,149 @@
+"""The client for Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from hyperguild.adapters.models.anthropic_stream import MessageEvents
+from hyperguild.adapters.models.dialect import read_answer
+from hyperguild.adapters.wire.exchange import Exchanger
+from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
+from hyperguild.domain.chain import Endpoint
+from hyperguild.domain.messages import Message, ModelRequest, StreamPart
+
+DEFAULT_MAX_TOKENS = 4096
+"""The API demands a limit; without `max_output_tokens` it is this, the highest that all its models allow."""
+
+_UNSUPPORTED_KEYWORDS = frozenset(
+    {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "contains",
+        "minProperties",
+        "maxProperties",
+    }
+)
+_NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
+
+
+class AnthropicClient:
+    """A `ModelClient` for endpoints of the kind `anthropic`; one without a key source sends no key."""
+
+    def __init__(
+        self, endpoint: Endpoint, keys: KeyRing, transport_factory: TransportFactory = plain_transport
+    ) -> None:
+        self._exchanger = Exchanger(endpoint, keys, transport_factory)
+        self._url = f"{api_root(endpoint)}/v1/messages"
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
+        """See `ModelClient.stream`."""
+        body = request_body(request)
+        async with (
+            self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
+            aclosing(read_answer(answer, MessageEvents(answer.peer))) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice."""
+        await self._exchanger.aclose()
+
+
+def request_body(request: ModelRequest) -> dict[str, Any]:
+    """Return the JSON of a Messages request.
+
+    Of the parameters temperature, top_p, top_k and stop are sent; the API has no other one (effort goes
+    through `extra_body`, which comes last and wins).
+    """
+    model = request.model
+    system = "\n\n".join(
+        message.text for message in request.messages if message.role == "system" and message.text
+    )
+    body: dict[str, Any] = {
+        "model": model.upstream,
+        "max_tokens": model.max_output_tokens or DEFAULT_MAX_TOKENS,
+        "messages": _turns([message for message in request.messages if message.role != "system"]),
+        "stream": True,
+    }
+    if system:
+        body["system"] = system
+    for name in ("temperature", "top_p", "top_k"):
+        if model.params.get(name) is not None:
+            body[name] = model.params[name]
+    stop = model.params.get("stop")
+    if stop is not None:
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    if request.response_schema is not None and model.json_schema:
+        schema = accepted_schema(request.response_schema)
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    body.update(model.extra_body)
+    return body
+
+
+def accepted_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema as the API takes it.
+
+    Its structured outputs refuse bounds on numbers, texts and lists, and want every object closed. The bounds
+    are left to whoever checks the answer.
+    """
+    accepted: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in _UNSUPPORTED_KEYWORDS:
+            continue
+        if name in _NAMED_SCHEMAS and isinstance(value, Mapping):
+            accepted[name] = {key: _accepted(inner) for key, inner in value.items()}
+        elif name in {"enum", "const", "default", "required"}:
+            accepted[name] = value
+        else:
+            accepted[name] = _accepted(value)
+    if schema.get("type") == "object":
+        accepted["additionalProperties"] = False
+    return accepted
+
+
+def _accepted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return accepted_schema(value)
+    if isinstance(value, list | tuple):
+        return [_accepted(inner) for inner in value]
+    return value
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Merge neighbours of one role and begin with the user, as the API demands; drop what is empty."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        blocks = _blocks(message)
+        if not blocks:
+            continue
+        if not turns and message.role == "assistant":
+            turns.append(
+                {"role": "user", "content": [{"type": "text", "text": "(The conversation goes on.)"}]}
+            )
+        if turns and turns[-1]["role"] == message.role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": message.role, "content": blocks})
+    return turns
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    if message.text.strip():
+        blocks.append({"type": "text", "text": message.text})
+    for image in message.images:
+        source = {"type": "base64", "media_type": image.media_type, "data": image.data_base64}
+        blocks.append({"type": "image", "source": source})
+    return blocks

@@ -1,0 +1,24 @@
+"""The numbered steps from an empty file to the newest tables.
+
+Append only: a migration that was released is never edited, a change is a new module `mNNNN_what.py` and a new
+entry at the end of `MIGRATIONS`. `PRAGMA user_version` holds the number of the last one that ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hyperguild.adapters.store.migrations import m0001_initial
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: what it is called, and its statements; all run in the one transaction of an upgrade."""
+
+    name: str
+    statements: Sequence[str]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("initial", m0001_initial.STATEMENTS),)
+"""Number n stands at index n - 1."""

@@ -1,0 +1,167 @@
+"""Between records and rows: what the log policy leaves out, what is scrubbed, how values are written."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from hyperguild.adapters.store.liveness import ProcessId
+from hyperguild.domain.chain import LogPolicy
+from hyperguild.domain.records import Attempt, RunResult, RunStart, Step, StoredRun
+from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.usage import Usage
+
+Row = dict[str, Any]
+_R = TypeVar("_R", bound=BaseModel)
+
+_TITLE_CHARS = 80
+_JSON_OF_ATTEMPT = ("checks", "error", "usage", "verifier")
+_JSON_OF_STEP = ("messages", "usage", "pending_tool_calls")
+
+
+def to_json(value: Any) -> str:
+    """Write JSON: compact, characters as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_time(moment: datetime) -> str:
+    """Write a time as `2026-01-31T12:00:00.000Z`; such texts sort by age."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def storable(row: Row) -> Row:
+    """Replace what has no UTF-8 form (lone surrogates, from input that was no text) by question marks."""
+    return {
+        column: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for column, value in row.items()
+    }
+
+
+def total_cost(costs: Sequence[float | None]) -> float | None:
+    """Add USD; None where one of them is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RowWriter:
+    """Turns records into rows, by column name.
+
+    `metadata` leaves out what quotes prompts or answers; `none` also what may quote them in passing:
+    feedback and the messages of checks and errors. All text that remains is scrubbed.
+    """
+
+    scrubber: Scrubber
+    policy: LogPolicy
+
+    def run(self, run: RunStart, process: ProcessId) -> Row:
+        """Return the row of a run that begins; its result is empty so far."""
+        blank = RunResult(
+            run_id=run.run_id, session_id=run.session_id, skill=run.skill, chain=run.chain, status="running"
+        )
+        row = blank.model_dump(mode="json", exclude={"attempts"})
+        return row | {
+            "usage": _dumped(blank.usage),
+            "task": self._content(run.task),
+            "created_at": to_time(run.created_at),
+            "lease_expires_at": to_time(run.lease_expires_at),
+            "pid": process.pid,
+            "host": process.host,
+            "process_started": process.started,
+        }
+
+    def title(self, task: str) -> str | None:
+        """Return the first line of the task, cut; scrubbed before, for half a key has no shape."""
+        content = self._content(task)
+        lines = content.strip().splitlines() if content else []
+        return lines[0][:_TITLE_CHARS].rstrip() if lines else None
+
+    def result(self, result: RunResult, finished_at: datetime) -> Row:
+        """Return the columns that the end of a run settles."""
+        row = result.model_dump(
+            mode="json",
+            include={
+                "status",
+                "model",
+                "tier",
+                "duration_ms",
+                "best_attempt_id",
+                "cost_usd",
+                "schema_version",
+            },
+        )
+        return row | {
+            "output": self._content(result.output),
+            "usage": _dumped(result.usage),
+            "finished_at": to_time(finished_at),
+        }
+
+    def attempt(self, run_id: str, attempt: Attempt) -> Row:
+        """Return the row of an attempt."""
+        row = attempt.model_dump(mode="json")
+        row["run_id"] = run_id
+        row["answer"] = self._content(attempt.answer) or ""
+        row["feedback"] = self._remark(attempt.feedback)
+        row["checks"] = [check | {"message": self._remark(check["message"])} for check in row["checks"]]
+        if attempt.error is not None:
+            row["error"]["message"] = self._remark(attempt.error.message)
+        for column in _JSON_OF_ATTEMPT:
+            row[column] = None if row[column] is None else to_json(row[column])
+        row["started_at"] = to_time(attempt.started_at) if attempt.started_at else None
+        return row
+
+    def step(self, step: Step) -> Row:
+        """Return the row of a step."""
+        row = step.model_dump(mode="json")
+        for column in ("messages", "pending_tool_calls"):
+            full = self.policy.content == "full"
+            row[column] = self.scrubber.scrub_json(row[column]) if full else []
+        for column in _JSON_OF_STEP:
+            row[column] = to_json(row[column])
+        row["created_at"] = to_time(step.created_at)
+        return row
+
+    def _content(self, text: str | None) -> str | None:
+        return self.scrubber.scrub(text) if text is not None and self.policy.content == "full" else None
+
+    def _remark(self, text: str) -> str:
+        return "" if self.policy.content == "none" else self.scrubber.scrub(text)
+
+
+def read_usage(text: str) -> Usage:
+    """Read a usage column."""
+    return Usage.model_validate_json(text)
+
+
+def read_run(
+    row: sqlite3.Row, status: str, attempts: Sequence[sqlite3.Row], steps: Sequence[sqlite3.Row]
+) -> StoredRun:
+    """Build a run from its rows; `status` is what is shown in place of the stored one.
+
+    Raises `ValueError` (pydantic's and json's are ones) where a row does not hold what it should.
+    """
+    fields = {name: row[name] for name in RunResult.model_fields if name != "attempts"}
+    fields |= {"status": status, "usage": json.loads(row["usage"])}
+    result = RunResult(**fields, attempts=tuple(_read(Attempt, item, _JSON_OF_ATTEMPT) for item in attempts))
+    return StoredRun(
+        result=result,
+        task=row["task"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+        steps=tuple(_read(Step, item, _JSON_OF_STEP) for item in steps),
+    )
+
+
+def _dumped(usage: Usage) -> str:
+    return to_json(usage.model_dump())
+
+
+def _read(record: type[_R], row: sqlite3.Row, nested: Sequence[str]) -> _R:
+    fields = {name: row[name] for name in record.model_fields}
+    return record(**fields | {name: json.loads(fields[name] or "null") for name in nested})

@@ -1,0 +1,311 @@
+"""The session log in an SQLite file: `SessionStore` over one connection in one thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from hyperguild import __version__
+from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
+from hyperguild.adapters.store.liveness import ProcessId
+from hyperguild.adapters.store.references import find_run, find_session
+from hyperguild.adapters.store.rows import (
+    Row,
+    RowWriter,
+    read_run,
+    read_usage,
+    storable,
+    to_json,
+    to_time,
+    total_cost,
+)
+from hyperguild.domain.chain import LogPolicy
+from hyperguild.domain.records import Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
+from hyperguild.domain.secrets import Scrubber
+from hyperguild.errors import StoreError
+from hyperguild.ports import Clock
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_LONGEST_DAYS = 365_000
+"""A thousand years: what is asked for beyond leads to dates that cannot be written."""
+
+_OF_SESSION = "FROM runs WHERE session_id = ? ORDER BY created_at, rowid"
+_RUNS_OF_SESSION = f"SELECT * {_OF_SESSION}"
+_SUMMED_UP = f"SELECT skill, status, cost_usd, lease_expires_at, pid, host, process_started {_OF_SESSION}"
+
+
+class SqliteSessionStore:
+    """The session log of contract, section 7; implements `ports.SessionStore`. Made by `open`.
+
+    Every method is one transaction in the store's thread, and raises `StoreError`. A write that was asked for
+    is carried out even when its caller is cancelled; `aclose` waits for it.
+
+    A run counts as interrupted when its lease has run out, or when its process is seen to be gone; it is
+    shown so at once, and marked so when the log is next opened for writing. `renew_lease` and `finish_run`
+    take that mark back: a process may have been stopped for a while.
+    """
+
+    def __init__(self, path: Path, writer: RowWriter, clock: Clock, version: str) -> None:
+        self._path = path
+        self._writer = writer
+        self._clock = clock
+        self._version = version
+        self._process = ProcessId.own()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="session-log")
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        scrubber: Scrubber,
+        log: LogPolicy,
+        clock: Clock,
+        version: str = __version__,
+        read_only: bool = False,
+    ) -> Self:
+        """Open the log at `path`, for writing made and upgraded as needed; `version` is the program's.
+
+        Opening for writing also marks interrupted runs and deletes those older than `log.keep_days`. Raises
+        `StoreError` and `StoreVersionError`. Cancelled, it leaves nothing open.
+        """
+        store = cls(path, RowWriter(scrubber, log), clock, version)
+        try:
+            await store._submit(store._connect_to_read if read_only else store._connect_to_write)
+        except BaseException:
+            await store.aclose()
+            raise
+        return store
+
+    async def start_run(self, run: RunStart) -> None:
+        """Record a run as `running`, and its session where that is new."""
+        await self._write(lambda connection: self._start_run(connection, run))
+
+    async def record_attempt(self, run_id: str, attempt: Attempt, steps: Sequence[Step]) -> None:
+        """Record a finished attempt with its steps, and add it to the run's totals."""
+        await self._write(lambda connection: self._record_attempt(connection, run_id, attempt, steps))
+
+    async def finish_run(self, result: RunResult, finished_at: datetime) -> None:
+        """Record how the run ended; its attempts are recorded already."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = self._writer.result(result, finished_at)
+            assignments = ", ".join(f"{column} = :{column}" for column in row)
+            # Column names come from the record's fields, never from outside.
+            statement = f"UPDATE runs SET {assignments} WHERE run_id = :run_id"  # noqa: S608
+            changed = connection.execute(statement, storable(row | {"run_id": result.run_id})).rowcount
+            self._require(changed, result.run_id)
+
+        await self._write(work)
+
+    async def renew_lease(self, run_id: str, expires_at: datetime) -> None:
+        """Say that the run's process is alive; nothing happens where the run has ended."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE runs SET lease_expires_at = ?, status = 'running'"
+                " WHERE run_id = ? AND finished_at IS NULL",
+                (to_time(expires_at), run_id),
+            )
+
+        await self._write(work)
+
+    async def sessions(self, *, limit: int) -> list[SessionSummary]:
+        """Return the sessions with the newest runs, newest first."""
+
+        def work(connection: sqlite3.Connection) -> list[SessionSummary]:
+            rows = connection.execute(
+                "SELECT sessions.* FROM sessions JOIN"
+                " (SELECT session_id, max(created_at) AS newest, max(rowid) AS latest FROM runs"
+                "  GROUP BY session_id ORDER BY newest DESC, latest DESC LIMIT ?) USING (session_id)"
+                " ORDER BY newest DESC, latest DESC",
+                (limit,),
+            ).fetchall()
+            return [self._summary(connection, row) for row in rows]
+
+        return await self._read(work)
+
+    async def session_runs(self, session_id: str) -> list[StoredRun]:
+        """Return a session's runs with attempts and steps, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> list[StoredRun]:
+            rows = connection.execute(_RUNS_OF_SESSION, (session_id,)).fetchall()
+            return [self._stored_run(connection, row) for row in rows]
+
+        return await self._read(work)
+
+    async def run(self, run_id: str) -> StoredRun | None:
+        """Return one run with attempts and steps, or None."""
+
+        def work(connection: sqlite3.Connection) -> StoredRun | None:
+            row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            return None if row is None else self._stored_run(connection, row)
+
+        return await self._read(work)
+
+    async def resolve_session(self, reference: str) -> str:
+        """Return the id of the session that an id, a suffix of its or a run's id, or `last` means.
+
+        `last` is the session of the newest run; a suffix has at least 4 characters. Raises `UsageError`.
+        """
+        return await self._read(lambda connection: find_session(connection, reference))
+
+    async def resolve_run(self, reference: str) -> str:
+        """Return the id of the run that an id, a suffix of at least 4 characters, or `last` means.
+
+        Raises `UsageError`.
+        """
+        return await self._read(lambda connection: find_run(connection, reference))
+
+    async def aclose(self) -> None:
+        """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""
+        if self._closed:
+            return
+        closing = self._submit(self._disconnect)
+        self._closed = True
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(closing)
+
+    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        if self._closed:
+            raise StoreError(f"the session log {self._path} is closed")
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _write(self, work: Work[T]) -> T:
+        return await asyncio.shield(self._submit(lambda: self._transact("BEGIN IMMEDIATE", work)))
+
+    async def _read(self, work: Work[T]) -> T:
+        return await self._submit(lambda: self._transact("BEGIN", work))
+
+    # From here on, everything runs in the store's thread.
+
+    def _connect_to_read(self) -> None:
+        self._connection = open_for_reading(self._path, program_version=self._version)
+
+    def _connect_to_write(self) -> None:
+        self._connection = open_for_writing(self._path, program_version=self._version)
+        self._transact("BEGIN IMMEDIATE", self._tidy)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with translated(self._path):
+                self._connection.close()
+            self._connection = None
+
+    def _transact(self, begin: str, work: Work[T]) -> T:
+        if self._connection is None:
+            raise StoreError(f"the session log {self._path} is closed")
+        with translated(self._path), transaction(self._connection, begin):
+            return work(self._connection)
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        running = connection.execute("SELECT * FROM runs WHERE status = 'running'").fetchall()
+        gone = [(row["run_id"],) for row in running if self._status(row) == "interrupted"]
+        connection.executemany("UPDATE runs SET status = 'interrupted' WHERE run_id = ?", gone)
+        keep_days = self._writer.policy.keep_days
+        if keep_days is not None:
+            self._forget(
+                connection, to_time(self._clock.now() - timedelta(days=min(keep_days, _LONGEST_DAYS)))
+            )
+
+    def _forget(self, connection: sqlite3.Connection, oldest: str) -> None:
+        expired = connection.execute(
+            "SELECT DISTINCT session_id FROM runs WHERE created_at < ? AND status != 'running'", (oldest,)
+        ).fetchall()
+        connection.execute("DELETE FROM runs WHERE created_at < ? AND status != 'running'", (oldest,))
+        for (session_id,) in expired:
+            first = connection.execute(f"{_RUNS_OF_SESSION} LIMIT 1", (session_id,)).fetchone()
+            if first is None:
+                connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
+            else:
+                title = self._writer.title(first["task"] or "")
+                connection.execute("UPDATE sessions SET title = ? WHERE session_id = ?", (title, session_id))
+
+    def _start_run(self, connection: sqlite3.Connection, run: RunStart) -> None:
+        row = self._writer.run(run, self._process)
+        connection.execute(
+            "INSERT INTO sessions (session_id, created_at, title) VALUES (:id, :at, :title)"
+            " ON CONFLICT (session_id) DO NOTHING",
+            storable({"id": run.session_id, "at": row["created_at"], "title": self._writer.title(run.task)}),
+        )
+        _insert(connection, "runs", row)
+
+    def _record_attempt(
+        self, connection: sqlite3.Connection, run_id: str, attempt: Attempt, steps: Sequence[Step]
+    ) -> None:
+        run = connection.execute("SELECT usage, cost_usd FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        self._require(run is not None, run_id)
+        usage = read_usage(run["usage"]) + attempt.usage + attempt.verifier.usage
+        cost_usd = total_cost([run["cost_usd"], attempt.cost_usd, attempt.verifier.cost_usd])
+        connection.execute(
+            "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
+            (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
+        )
+        _insert(connection, "attempts", self._writer.attempt(run_id, attempt))
+        for step in steps:
+            _insert(connection, "steps", self._writer.step(step))
+
+    def _require(self, found: object, run_id: str) -> None:
+        if not found:
+            raise StoreError(
+                f"the session log {self._path} holds no run {run_id}",
+                hint="was it deleted, or the file replaced, while the run went on?",
+            )
+
+    def _status(self, row: sqlite3.Row) -> str:
+        if row["status"] != "running":
+            return str(row["status"])
+        expired = row["lease_expires_at"] < to_time(self._clock.now())
+        return "interrupted" if expired or self._is_gone(row) else "running"
+
+    def _is_gone(self, row: sqlite3.Row) -> bool:
+        if row["pid"] is None or row["host"] is None:
+            return False
+        return ProcessId(pid=row["pid"], host=row["host"], started=row["process_started"]).is_gone()
+
+    def _summary(self, connection: sqlite3.Connection, session: sqlite3.Row) -> SessionSummary:
+        runs = connection.execute(_SUMMED_UP, (session["session_id"],)).fetchall()
+        fields: dict[str, Any] = {
+            **{name: session[name] for name in ("session_id", "created_at", "title")},
+            "runs": len(runs),
+            "skills": tuple(dict.fromkeys(run["skill"] for run in runs)),
+            "statuses": tuple(self._status(run) for run in runs),
+            "cost_usd": total_cost([run["cost_usd"] for run in runs]),
+        }
+        return self._readable(lambda: SessionSummary(**fields), f"session {session['session_id']}")
+
+    def _stored_run(self, connection: sqlite3.Connection, row: sqlite3.Row) -> StoredRun:
+        attempts = connection.execute(
+            "SELECT * FROM attempts WHERE run_id = ? ORDER BY rowid", (row["run_id"],)
+        ).fetchall()
+        steps = connection.execute(
+            "SELECT steps.* FROM steps JOIN attempts USING (attempt_id) WHERE attempts.run_id = ?"
+            " ORDER BY attempts.rowid, steps.position, steps.rowid",
+            (row["run_id"],),
+        ).fetchall()
+        status = self._status(row)
+        return self._readable(lambda: read_run(row, status, attempts, steps), f"run {row['run_id']}")
+
+    def _readable(self, build: Callable[[], T], what: str) -> T:
+        try:
+            return build()
+        except ValueError as error:
+            raise StoreError(
+                f"the session log {self._path} holds a {what} that cannot be read",
+                hint="was the file edited with another tool?",
+            ) from error
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
+    columns, values = ", ".join(row), ", ".join(f":{column}" for column in row)
+    # Table and columns are named by the code and its records, never from outside.
+    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", storable(row))  # noqa: S608

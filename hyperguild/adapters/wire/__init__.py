@@ -1,0 +1,1 @@
+"""What adapters that speak to endpoints share: opening connections, keys, programs, errors in plain words."""

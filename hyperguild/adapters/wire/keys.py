@@ -1,0 +1,140 @@
+"""API keys: read when first needed, remembered, never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Callable, Mapping
+
+from hyperguild.adapters.wire.program import Program, ProgramStartError
+from hyperguild.adapters.wire.single_flight import SingleFlight
+from hyperguild.adapters.wire.wording import one_line, tail
+from hyperguild.domain.chain import Endpoint, KeySource
+from hyperguild.errors import AuthError
+
+SecretListener = Callable[[str, str], None]
+"""Is told each secret once it is known: a name for it, then its value, so that logs can be scrubbed of it."""
+
+KEY_COMMAND_LIMIT_S = 10.0
+"""Password stores answer within a second; one that asks its user something gets the rest."""
+
+KEY_MAX_BYTES = 65536
+"""More than this is no key."""
+
+
+def ignore_secret(name: str, value: str) -> None:
+    """Take a secret and do nothing with it."""
+    del name, value
+
+
+class KeyRing:
+    """The keys of all endpoints; share one among clients and probes, so that each source is read once.
+
+    `env` is the environment that `api_key_env` names are looked up in, and that key commands run with.
+    """
+
+    def __init__(self, env: Mapping[str, str], on_secret: SecretListener = ignore_secret) -> None:
+        self.env = env
+        self._on_secret = on_secret
+        self._known: dict[KeySource, str] = {}
+        self._reading: SingleFlight[KeySource, str] = SingleFlight()
+
+    async def key(self, endpoint: Endpoint) -> str | None:
+        """Return the endpoint's key, None where it names no source.
+
+        Raises `AuthError`, which names the source but never its content, where there is no usable key; a
+        later call then tries again. Cancelling leaves a key command running to its end, for the next caller.
+        """
+        source = endpoint.key
+        if source is None:
+            return None
+        known = self._known.get(source)
+        if known is None:
+            known = await self._reading.run(source, lambda: self._read(source, endpoint.name))
+        return known
+
+    def secrets(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return what no message about the endpoint may show: its key, once known, and headers' values."""
+        known = self._known.get(endpoint.key) if endpoint.key is not None else None
+        values = [known] if known else []
+        for value in endpoint.headers.values():
+            values += [value, value.rpartition(" ")[2]]
+        return tuple(value for value in values if len(value) >= 8)
+
+    async def aclose(self) -> None:
+        """End key commands under way."""
+        await self._reading.aclose()
+
+    async def _read(self, source: KeySource, endpoint: str) -> str:
+        if source.env is not None:
+            key, where = _from_environment(source.env, self.env, endpoint), f"${source.env}"
+        elif source.file is not None:
+            key, where = await asyncio.to_thread(_from_file, source, endpoint), f"the file {source.file}"
+        else:
+            argv = source.command or ()
+            key, where = await _from_command(argv, self.env, endpoint), f"`{shlex.join(argv)}`"
+        if not key:
+            raise AuthError(
+                one_line(f"no API key for endpoint '{endpoint}': {where} is empty"),
+                hint=f"put the key into {where}",
+                endpoint=endpoint,
+            )
+        if not all("!" <= char <= "~" for char in key):
+            raise AuthError(
+                one_line(
+                    f"the API key of endpoint '{endpoint}' is no key: {where} holds spaces, line breaks or "
+                    "characters outside ASCII"
+                ),
+                hint="keep the bare key there, in one line, without quotes around it",
+                endpoint=endpoint,
+            )
+        self._known[source] = key
+        self._on_secret(where, key)
+        return key
+
+
+def _from_environment(name: str, env: Mapping[str, str], endpoint: str) -> str:
+    value = env.get(name)
+    if value is None:
+        raise AuthError(
+            f"no API key for endpoint '{endpoint}': ${name} is not set",
+            hint=f"export {name}=…, or name another source with api_key_env, api_key_file or api_key_cmd",
+            endpoint=endpoint,
+        )
+    return value.strip()
+
+
+def _from_file(source: KeySource, endpoint: str) -> str:
+    path = source.file
+    assert path is not None  # noqa: S101 - the caller looked
+    try:
+        with path.open("rb") as file:
+            content = file.read(KEY_MAX_BYTES + 1)
+    except OSError as exc:
+        raise AuthError(
+            one_line(f"no API key for endpoint '{endpoint}': {path}: {exc.strerror or exc}"),
+            hint="api_key_file names a file that holds the key and nothing else",
+            endpoint=endpoint,
+        ) from exc
+    return content.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
+
+
+async def _from_command(argv: tuple[str, ...], env: Mapping[str, str], endpoint: str) -> str:
+    shown = f"no API key for endpoint '{endpoint}': `{shlex.join(argv)}`"
+    hint = "api_key_cmd names a program, without a shell, that prints the key and exits with 0"
+    output = bytearray()
+    try:
+        async with asyncio.timeout(KEY_COMMAND_LIMIT_S), Program(argv, env=env) as program:
+            async for chunk in program.output():
+                output += chunk[: KEY_MAX_BYTES - len(output)]
+            code = await program.exit_code()
+    except TimeoutError as exc:
+        message = f"{shown} did not end within {KEY_COMMAND_LIMIT_S:g} s"
+        raise AuthError(one_line(message), hint=hint, endpoint=endpoint) from exc
+    except ProgramStartError as exc:
+        raise AuthError(one_line(f"{shown}: {exc}"), hint=hint, endpoint=endpoint) from exc
+    if code != 0:
+        # stderr alone is quoted: stdout may hold the key
+        message = f"{shown} failed with exit code {code}: {tail(program.complaint, 200) or 'it said nothing'}"
+        raise AuthError(one_line(message), hint=hint, endpoint=endpoint)
+    return output.decode("utf-8", errors="replace").strip()

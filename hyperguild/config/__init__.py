@@ -1,0 +1,1 @@
+"""chains.yaml: finding it, reading it, refusing it, trusting it."""

@@ -1,0 +1,113 @@
+"""What a chains.yaml could do to the person who runs it: run programs, and send keys somewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hyperguild.config.filled import Texts
+from hyperguild.config.hosts import is_loopback, is_providers_own, origin_of
+from hyperguild.config.interpolate import Interpolated
+from hyperguild.config.wording import DocumentPath, printable, shown_path
+from hyperguild.domain.chain import CommandCheck, Endpoint, KeySource, VerifierSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Something that needs trust: where it stands (a dotted path), and in words what it does.
+
+    `exact` is what is trusted, to the letter: the arguments, the host, the name of the key's source. Values
+    of variables that hold secrets by their name stand as `${NAME}`, here and in `what`.
+    """
+
+    path: str
+    what: str
+    exact: tuple[str, ...]
+
+
+def powers_of(
+    endpoints: Mapping[str, Endpoint], verifiers: Mapping[str, VerifierSpec], texts: Texts
+) -> tuple[Power, ...]:
+    """Return what needs trust, in the order of the file.
+
+    Programs: those of `command` endpoints, of `command` checks and of `api_key_cmd`. Keys, and values of
+    variables in headers and addresses, that go to a host that is neither loopback nor the provider's own.
+    `texts` are the filled-in strings of `endpoints` (`filled.fill_endpoints`): environment values count.
+    """
+    found: list[Power] = []
+    for name, endpoint in endpoints.items():
+        found += _of_endpoint(("endpoints", name), endpoint, texts)
+    for name, verifier in verifiers.items():
+        for index, check in enumerate(verifier.checks):
+            if isinstance(check, CommandCheck):
+                found.append(_runs(("verifiers", name, "checks", index, "argv"), check.argv))
+    return tuple(found)
+
+
+def digest_of(powers: Iterable[Power]) -> str:
+    """Return the SHA-256 of what is trusted, in hexadecimal; places and order in the file do not count."""
+    canonical = json.dumps(
+        sorted({power.exact for power in powers}), ensure_ascii=True, separators=(",", ":")
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _of_endpoint(path: DocumentPath, endpoint: Endpoint, texts: Texts) -> Iterator[Power]:
+    if endpoint.argv:
+        yield _runs((*path, "argv"), _shown_argv((*path, "argv"), endpoint.argv, texts))
+    key = endpoint.key
+    if key is not None and key.command is not None:
+        key_path = (*path, "api_key_cmd")
+        yield _runs(key_path, _shown_argv(key_path, key.command, texts))
+    if endpoint.base_url is None:
+        return
+    scheme, host, port = origin_of(endpoint.base_url)
+    if is_loopback(host) or is_providers_own(endpoint.kind, endpoint.base_url):
+        return
+    origin = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    if key is not None:
+        source, name, words = _source_of(key)
+        what = f"sends the key {words} to {origin}"
+        yield _power((*path, source), what, ("send", source, name, origin))
+    for where, text in texts.items():
+        if where[:2] == path:
+            for variable in _variables_sent(where, text):
+                what = f"sends the value of {variable} to {origin}"
+                yield _power(where, what, ("send", "value", variable, origin))
+
+
+def _variables_sent(where: DocumentPath, text: Interpolated) -> tuple[str, ...]:
+    """Return the variables whose values the server, or the DNS on the way to it, gets to see."""
+    if where[2] == "headers":
+        return text.variables
+    if where[2] == "base_url":
+        # An address that begins with a variable goes where the environment says, not where the file says.
+        return text.variables[1:] if text.source.startswith("${") else text.variables
+    return ()
+
+
+def _source_of(key: KeySource) -> tuple[str, str, str]:
+    """Return the key of chains.yaml that names the source, its exact value, and words for it."""
+    if key.env is not None:
+        return "api_key_env", key.env, f"of {key.env}"
+    if key.file is not None:
+        return "api_key_file", str(key.file), f"in {key.file}"
+    command = shlex.join(key.command or ())
+    return "api_key_cmd", command, f"that `{command}` prints"
+
+
+def _shown_argv(path: DocumentPath, argv: tuple[str, ...], texts: Texts) -> tuple[str, ...]:
+    """Return the arguments with the values of secret variables left out."""
+    written = ((texts.get((*path, index)), argument) for index, argument in enumerate(argv))
+    return tuple(argument if text is None else text.shown for text, argument in written)
+
+
+def _runs(path: DocumentPath, argv: tuple[str, ...]) -> Power:
+    return _power(path, f"runs: {shlex.join(argv)}", ("run", *argv))
+
+
+def _power(path: DocumentPath, what: str, exact: tuple[str, ...]) -> Power:
+    return Power(path=shown_path(path), what=printable(what), exact=exact)

@@ -1,0 +1,1 @@
+"""The APIs that the simulated fleet speaks, one module each."""

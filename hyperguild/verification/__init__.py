@@ -1,0 +1,1 @@
+"""Whether an answer is good enough: deterministic checks first, then a model that judges."""

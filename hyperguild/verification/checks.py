@@ -1,0 +1,246 @@
+"""The deterministic checks: free, and run before a judge is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from hyperguild.domain.chain import (
+    Check,
+    CommandCheck,
+    CompleteCheck,
+    JsonSchemaCheck,
+    LengthCheck,
+    NotEmptyCheck,
+    PythonSyntaxCheck,
+    RegexCheck,
+)
+from hyperguild.domain.records import CheckResult
+from hyperguild.errors import VerifierError
+from hyperguild.verification.process import ProgramEnd, run_program
+from hyperguild.verification.subject import Subject
+from hyperguild.verification.text import (
+    cleaned,
+    clipped,
+    clipped_tail,
+    encodable,
+    fenced_blocks,
+    less_code_fence,
+)
+
+MESSAGE_CHARS_MAX = 1_000
+REGEX_TIMEOUT_S = 1.0
+PARSE_TIMEOUT_S = 10.0
+"""Time for parsing an answer in a process of its own, most of which is room for a busy machine."""
+
+QUOTED_CHARS_MAX = 200
+PYTHON_LANGUAGES = frozenset({"python", "py", "python3", "py3"})
+CUT_OFF = frozenset({"length", "content_filter"})
+
+PASSED_VARIABLES = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"})
+"""What a check's program gets of our environment, besides `LC_*`: no keys and no settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What all checks found: `results` in their order, `failures` those that refuse the answer.
+
+    `fault` is set where a check is itself at fault, so that no answer could pass it; its result is among
+    `results`, as failed, and not among `failures`.
+    """
+
+    results: tuple[CheckResult, ...]
+    failures: tuple[CheckResult, ...]
+    fault: VerifierError | None = None
+
+
+async def run_checks(
+    checks: Sequence[Check], subject: Subject, on_result: Callable[[CheckResult], None]
+) -> CheckReport:
+    """Run all checks, in order, and tell each result as it comes. Cancelling kills a running program."""
+    results: list[CheckResult] = []
+    failures: list[CheckResult] = []
+    fault: VerifierError | None = None
+    for check in checks:
+        try:
+            result = await run_check(check, subject)
+            if not result.passed:
+                failures.append(result)
+        except VerifierError as error:
+            fault = fault or error
+            message = clipped(f"the check is at fault: {error.message}", MESSAGE_CHARS_MAX)
+            result = CheckResult(kind=check.kind, passed=False, message=message)
+        results.append(result)
+        on_result(result)
+    return CheckReport(tuple(results), tuple(failures), fault)
+
+
+async def run_check(check: Check, subject: Subject) -> CheckResult:
+    """Run one check. A failure's message tells a model what to do, in at most 1,000 characters.
+
+    Raises `VerifierError` where the check is itself at fault: no answer could pass it.
+    """
+    message = await _fault(check, subject)
+    return CheckResult(
+        kind=check.kind, passed=not message, message=clipped(cleaned(message), MESSAGE_CHARS_MAX)
+    )
+
+
+async def _fault(check: Check, subject: Subject) -> str:
+    """Return why the check fails, empty where it passes."""
+    match check:
+        case NotEmptyCheck():
+            fault = "" if subject.answer.strip() else "the answer is empty"
+        case CompleteCheck():
+            fault = _cut_off(subject)
+        case RegexCheck():
+            fault = await asyncio.to_thread(_regex_fault, check, subject.answer)
+        case LengthCheck():
+            fault = _length_fault(check, subject.answer)
+        case JsonSchemaCheck():
+            fault = await _json_fault(check, subject.answer)
+        case PythonSyntaxCheck():
+            fault = await _python_fault(subject.answer)
+        case CommandCheck():
+            fault = await _command_fault(check, subject.answer)
+    return fault
+
+
+def _cut_off(subject: Subject) -> str:
+    if subject.finish_reason not in CUT_OFF:
+        return ""
+    return f"the answer was cut off before its end (finish reason: {subject.finish_reason}); give all of it"
+
+
+def _length_fault(check: LengthCheck, answer: str) -> str:
+    if check.min_chars is not None and len(answer) < check.min_chars:
+        return f"the answer has {len(answer)} characters; it must have at least {check.min_chars}"
+    if check.max_chars is not None and len(answer) > check.max_chars:
+        return f"the answer has {len(answer)} characters; it must have at most {check.max_chars}"
+    return ""
+
+
+def _regex_fault(check: RegexCheck, answer: str) -> str:
+    shown = clipped(check.pattern, QUOTED_CHARS_MAX)
+    try:
+        # `concurrent` lets go of the interpreter's lock, so that the event loop runs on meanwhile.
+        pattern = regex.compile(check.pattern, regex.MULTILINE)
+        found = pattern.search(answer, timeout=REGEX_TIMEOUT_S, concurrent=True)
+    except regex.error as error:
+        raise VerifierError(f"the regular expression {shown} is refused: {error}") from error
+    except TimeoutError:
+        return f"searching for the regular expression {shown} took more than {REGEX_TIMEOUT_S:g} s"
+    if check.expect == "match":
+        return "" if found else f"nothing in the answer matches the regular expression {shown}, but must"
+    if found is None:
+        return ""
+    line = answer.count("\n", 0, found.start()) + 1
+    match = clipped(found.group(), QUOTED_CHARS_MAX)
+    return f"line {line} of the answer matches the regular expression {shown}, but must not: {match}"
+
+
+async def _json_fault(check: JsonSchemaCheck, answer: str) -> str:
+    job = {"text": less_code_fence(answer), "schema": check.schema}
+    faults = await _parse("json_program.py", job)
+    return "\n".join(["the answer must be JSON alone, and valid by its schema:", *faults]) if faults else ""
+
+
+async def _python_fault(answer: str) -> str:
+    blocks = [block.text for block in fenced_blocks(answer) if block.language in PYTHON_LANGUAGES]
+    faults = await _parse("python_program.py", {"sources": blocks or [less_code_fence(answer)]})
+    return "\n".join(["the Python of the answer cannot be parsed:", *faults]) if faults else ""
+
+
+async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
+    """Run one of the parsers beside this module; return its faults. Raises `VerifierError`."""
+    folder = Path(__file__).parent
+    try:
+        end = await run_program(
+            # -P: a module beside the program must not stand in for one of the library.
+            [sys.executable, "-P", str(folder / program)],
+            stdin=json.dumps({**job, "cpu_s": math.ceil(PARSE_TIMEOUT_S)}, default=dict).encode(),
+            folder=folder,
+            environment=os.environ,
+            timeout_s=PARSE_TIMEOUT_S,
+            keep_bytes=32_768,
+        )
+    except OSError as error:  # no processes or descriptors left
+        raise VerifierError(f"{program} cannot be run: {error}") from error
+    if end.exit_code is None or end.exit_code < 0:  # time was up, or the C stack was
+        return ["that takes too much time or memory"]
+    if end.exit_code:
+        raise VerifierError(f"{program} failed: {clipped_tail(_readable(end.output), 500)}")
+    report = json.loads(end.output.splitlines()[-1])
+    if "broken_schema" in report:
+        raise VerifierError(f"the JSON Schema of a check is refused: {report['broken_schema']}")
+    faults: list[str] = report["faults"]
+    return faults
+
+
+async def _command_fault(check: CommandCheck, answer: str) -> str:
+    environment = _reduced_environment()
+    program = _program(check, environment.get("PATH", os.defpath))
+    try:
+        end = await run_program(
+            [str(program), *check.argv[1:]],
+            stdin=encodable(answer).encode(),
+            folder=check.folder,
+            environment=environment,
+            timeout_s=check.timeout_s,
+            keep_bytes=4 * MESSAGE_CHARS_MAX,
+        )
+    except (OSError, ValueError) as error:  # no interpreter, wrong format, null bytes in argv
+        raise VerifierError(f"check command cannot be run: {check.argv[0]}: {error}") from error
+    if end.exit_code == 0:
+        return ""
+    said = clipped_tail(_readable(end.output), MESSAGE_CHARS_MAX)
+    if end.exit_code is None:
+        return _headed(f"{check.argv[0]} was not done after {check.timeout_s:g} s", said)
+    return said or f"{check.argv[0]} {_how_it_ended(end)} and said nothing"
+
+
+def _program(check: CommandCheck, path: str) -> Path:
+    """Find the program. Raises `VerifierError`: a check that cannot run refuses every answer."""
+    if not check.folder.is_dir():
+        raise VerifierError(f"check command cannot be run: no folder {check.folder}")
+    name = check.argv[0]
+    wanted = str(check.folder / name) if "/" in name else name
+    found = shutil.which(wanted, path=path)
+    if found is not None:
+        return Path(found).absolute()
+    if "/" in name and Path(wanted).is_file():
+        raise VerifierError(f"check command is not executable: {wanted}", hint=f"chmod +x {wanted}")
+    raise VerifierError(f"check command not found: {wanted}")
+
+
+def _reduced_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k in PASSED_VARIABLES or k.startswith("LC_")}
+
+
+def _how_it_ended(end: ProgramEnd) -> str:
+    if end.exit_code is not None and end.exit_code < 0:
+        number = -end.exit_code
+        named = number in {member.value for member in signal.Signals}
+        return f"was killed by {signal.Signals(number).name if named else f'signal {number}'}"
+    return f"exited with {end.exit_code}"
+
+
+def _readable(output: bytes) -> str:
+    return cleaned(output.decode("utf-8", "replace")).strip()
+
+
+def _headed(head: str, said: str) -> str:
+    if not said:
+        return head
+    return f"{head}; it said: {clipped_tail(said, MESSAGE_CHARS_MAX - len(head) - len('; it said: '))}"

