@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.config.configuration import Configuration
+from hyperguild.domain.chain import Endpoint
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.records import RunResult
@@ -23,6 +25,9 @@ from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.walk import Tools, walk
 from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
+
+SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+"""Names of headers whose values are secrets."""
 
 
 def system_ids(clock: Clock) -> Uuid7Source:
@@ -66,6 +71,7 @@ async def open_guild(
         stack.push_async_callback(keys.aclose)
         clients = {}
         for endpoint in configuration.endpoints.values():
+            _learn_secrets(endpoint, env, scrubber)
             client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
             clients[endpoint.name] = client
@@ -73,6 +79,21 @@ async def open_guild(
         stack.push_async_callback(probe.aclose)
         caller = ModelCaller(clients, probe, clock, random.random)
         yield Guild(caller, probe, scrubber, clock, system_ids(clock))
+
+
+def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubber) -> None:
+    """Teach the scrubber what can be known before a call: a task may hold a key that no call has needed yet.
+
+    Keys of `api_key_cmd` are learned when the command first runs.
+    """
+    source = endpoint.key
+    if source is not None and source.env is not None:
+        scrubber.learn(source.env, env.get(source.env, ""))
+    if source is not None and source.file is not None and source.file.is_file():
+        scrubber.learn(source.file.name, source.file.read_text(encoding="utf-8", errors="replace"))
+    for name, value in endpoint.headers.items():
+        if SECRET_HEADER.search(name):
+            scrubber.learn(name, value.rpartition(" ")[2])
 
 
 class ScrubbingSink:

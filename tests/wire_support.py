@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 import respx
 
 from hyperguild.adapters.models import open_client
@@ -50,12 +51,12 @@ def keys(**env: str) -> KeyRing:
 
 
 def mounted(router: respx.MockRouter) -> TransportFactory:
-    return lambda endpoint: httpx.MockTransport(router.async_handler)
+    return lambda _: httpx.MockTransport(router.async_handler)
 
 
 def answering(response: httpx.Response) -> TransportFactory:
     """Answer every request with this response."""
-    return lambda endpoint: httpx.MockTransport(lambda request: response)
+    return lambda _: httpx.MockTransport(lambda _: response)
 
 
 async def parts_of(
@@ -72,16 +73,15 @@ async def error_of(
     request: ModelRequest, transport_factory: TransportFactory, ring: KeyRing | None = None
 ) -> ModelError:
     """Return the error that the stream ends in; it names model and endpoint, and stays in one line."""
-    try:
-        parts = await parts_of(request, transport_factory, ring)
-    except ModelError as error:
-        assert error.model == request.model.name
-        assert error.endpoint == request.model.endpoint.name
-        assert len(error.message) <= 500
-        assert error.message.isprintable()
-        assert KEY not in error.message
-        return error
-    raise AssertionError(f"no error: {parts}")
+    with pytest.raises(ModelError) as caught:
+        await parts_of(request, transport_factory, ring)
+    error = caught.value
+    assert error.model == request.model.name
+    assert error.endpoint == request.model.endpoint.name
+    assert len(error.message) <= 500
+    assert error.message.isprintable()
+    assert KEY not in error.message
+    return error
 
 
 def data(*chunks: Mapping[str, Any] | str) -> bytes:

@@ -15,8 +15,9 @@ class SystemClock:
         return time.monotonic()
 
     def now(self) -> datetime:
-        """Return the time of day, in UTC."""
-        return datetime.now(UTC)
+        """Return the time of day, in UTC, to the millisecond: what the session log keeps."""
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, letting other tasks run."""

@@ -65,6 +65,19 @@ class LazyGroup(click.Group):
             raise click.UsageError(f'no command "{args[0]}"{hint}', ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; when the reader of our stdout goes away (`| head`), that is no error.
+
+        click itself would exit with 1 here, which means an exhausted chain.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -130,10 +143,6 @@ def run_command_line(arguments: list[str]) -> int:
             raise
         say_hyperguild_error(error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our stdout went away (`| head`): not an error, and nothing more can be said there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # the top boundary: no traceback reaches a user unasked
         if debug:
             raise

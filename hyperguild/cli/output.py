@@ -12,10 +12,10 @@ import click
 _CONTROL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links, clipboard
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
-    r"|\x1b\[[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
     r"|\x1b[ -/]*[0-~]?"  # other escapes
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and line feed
-    r"|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
+    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
 )
 
 

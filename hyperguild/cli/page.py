@@ -116,9 +116,12 @@ class Page:
 
     def quote(self, label: str, text: str, *, indent: int = 0, whole: bool = False, style: str = "") -> None:
         """Add a label with a text beside it that keeps its lines; folded to its first rows unless `whole`."""
-        rows, note = self._folded(clean(text).rstrip(), self.width - indent - self.label_width, whole=whole)
-        shown = [Text(row.plain, style) for row in rows]
-        self._beside((label, "dim"), [*shown, *([Text(note, "dim")] if note else [])], indent)
+        width = self.width - indent - self.label_width
+        rows, note = self._folded(clean(text).rstrip(), width, whole=whole)
+        rows = [Text(row.plain, style) for row in rows]
+        if note:
+            rows += self._rows(Text(note, "dim"), width)
+        self._beside((label, "dim"), rows, indent)
 
     def text(self, text: str) -> None:
         """Add a text whole, with its own lines, from the first column."""

@@ -44,11 +44,22 @@ class TrustStore:
         """Record the powers of a file, in place of what was trusted of it before. Raises `TrustError`."""
         every = tuple(powers)
         entry = {"digest": digest_of(every), "powers": [power.what for power in every]}
-        files = {**self._files(), str(config_path.resolve()): entry}
-        try:
-            self._write(json.dumps({"version": 1, "files": files}, indent=2))
-        except OSError as exc:
-            raise TrustError(f"{self._path} cannot be written: {exc.strerror}") from exc
+        self._replace({**self._files(), str(config_path.resolve()): entry})
+
+    def trusted_files(self) -> dict[str, tuple[str, ...]]:
+        """Return the path of every trusted file, with what it may do, in words. Raises `TrustError`."""
+        return {
+            path: tuple(str(what) for what in entry.get("powers") or ())
+            for path, entry in self._files().items()
+        }
+
+    def revoke(self, config_path: Path) -> bool:
+        """Forget a file; tell whether it was trusted. Raises `TrustError`."""
+        files = self._files()
+        if files.pop(str(config_path.resolve()), None) is None:
+            return False
+        self._replace(files)
+        return True
 
     def _files(self) -> dict[str, Any]:
         try:
@@ -63,6 +74,12 @@ class TrustStore:
         if version != 1 or not all(isinstance(entry, dict) for entry in files.values()):
             raise self._unreadable()
         return files
+
+    def _replace(self, files: Mapping[str, Any]) -> None:
+        try:
+            self._write(json.dumps({"version": 1, "files": files}, indent=2))
+        except OSError as exc:
+            raise TrustError(f"{self._path} cannot be written: {exc.strerror}") from exc
 
     def _unreadable(self) -> TrustError:
         return TrustError(

@@ -24,6 +24,9 @@ from hyperguild.domain.records import WarmState
 from hyperguild.errors import AuthError, ConnectError, ModelTimeoutError, NotFoundError, ProtocolError
 from hyperguild.simulation.process import FleetProcess
 
+PATIENT = swap(probe_timeout_ms=20_000)
+"""For what is not about time: a busy machine must not turn an answer into `unknown`."""
+
 MODELS = {
     "object": "list",
     "data": [
@@ -78,7 +81,7 @@ class Rig:
         self.running.respond(json={"running": rows})
 
     async def state(self, name: str) -> WarmState:
-        return await self.probe.state(model_on(swap(), name))
+        return await self.probe.state(model_on(PATIENT, name))
 
 
 @pytest_asyncio.fixture
@@ -284,11 +287,10 @@ async def test_those_who_ask_at_once_share_one_request(rig: Rig) -> None:
     release = asyncio.Event()
     running = {"running": [{"model": "alpha-1b", "state": "ready"}]}
     rig.running.mock(side_effect=held_back(release, running))
-    patient = swap(probe_timeout_ms=20_000)
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         names = ["alpha-1b", "alpha", "beta-7b"] * 5
-        tasks = [group.create_task(rig.probe.state(model_on(patient, name))) for name in names]
+        tasks = [group.create_task(rig.probe.state(model_on(PATIENT, name))) for name in names]
         await asyncio.sleep(0.05)
         tasks[0].cancel()
         await asyncio.sleep(0)
@@ -313,7 +315,7 @@ async def test_waiting_until_a_model_is_ready(rig: Rig) -> None:
 
     rig.running.mock(side_effect=answer)
 
-    await rig.probe.wait_ready(model_on(swap(), "alpha"))
+    await rig.probe.wait_ready(model_on(PATIENT, "alpha"))
 
     assert rig.clock.slept == pytest.approx([0.1, 0.15, 0.225, 0.3375, 0.5, 0.5])
 
@@ -374,7 +376,7 @@ async def test_a_load_seen_from_outside(endpoint: Endpoint) -> None:
         assert await probe.state(model_on(endpoint, "any-phi")) == "ready"
 
         loading = asyncio.create_task(generate(endpoint, "phi4"))
-        while await probe.state(alias) == "cold":
+        while await probe.state(alias) == "cold":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         assert await probe.state(phi4) == "starting"
         await probe.wait_ready(alias)

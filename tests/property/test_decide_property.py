@@ -8,8 +8,9 @@ from builders import attempt, chain, cloud_model, local_model, tier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.domain.chain import Budget, Chain, Price
+from hyperguild.domain.chain import Budget, Chain
 from hyperguild.domain.records import Attempt, ErrorInfo
+from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import Accept, Decision, GiveUp, Probe, Situation, Skip, Try, decide
 
 MODELS = st.sampled_from(

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = 8192
-"""Tokens; a byte is a token, and the judge's frame alone has 3,000 bytes."""
+"""Tokens; a byte is a token, and a judge's prompt has 2,000 bytes before there is anything to judge."""
 
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 48, 2, 4, 96
 BOS, EOS, VOCABULARY = 256, 257, 258
 SEED = 20240303
 
 NEVER_SAID = "-123456789"
-"""llama.cpp's grammars know no bounds of numbers: the one digit left keeps a judge's score between 0 and 1."""
+"""Grammars of llama.cpp know no bounds of numbers: the one digit left keeps a judge's score within 0 to 1."""
 
 SAID = "\n" + "".join(chr(code) for code in range(ord(" "), ord("~") + 1) if chr(code) not in NEVER_SAID)
 LIKED = '"'
 """Said so often that a string in JSON soon ends."""
 
-LIKING, UNSAID = 3.0, 20.0
+LIKING, DISLIKE = 3.0, -20.0
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -53,9 +53,9 @@ def make_gguf(path: Path, *, seed: int = SEED) -> Path:
     ones = np.ones(WIDTH, dtype=np.float32)
     embedding = drawn(VOCABULARY, WIDTH, scale=1.0)
     output = drawn(VOCABULARY, WIDTH, scale=1.0)
-    # The first component of every hidden state is the same, so that an output row's first number is a bias.
+    # The first component of every hidden state is large, so that an output row's first number is a bias.
     embedding[:, 0] = 8.0
-    output[:, 0] = -UNSAID
+    output[:, 0] = DISLIKE
     output[[ord(character) for character in SAID], 0] = 0.0
     output[ord(LIKED), 0] = LIKING
     writer.add_tensor("token_embd.weight", embedding)

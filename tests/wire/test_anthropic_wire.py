@@ -11,8 +11,8 @@ import respx
 from wire_support import (
     EVENT_STREAM,
     KEY,
-    anthropic,
     answering,
+    anthropic,
     ask,
     error_of,
     events,
@@ -274,7 +274,7 @@ async def test_an_error_row(
     kind: str,
     message: str,
     cls: type[ModelError],
-    retryable: bool,  # noqa: FBT001
+    retryable: bool,
 ) -> None:
     body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
@@ -297,7 +297,7 @@ async def test_an_error_row(
         ("invalid_request_error", BadRequestError, False),
     ],
 )
-async def test_an_error_in_mid_stream(kind: str, cls: type[ModelError], retryable: bool) -> None:  # noqa: FBT001
+async def test_an_error_in_mid_stream(kind: str, cls: type[ModelError], retryable: bool) -> None:
     failure = ("error", {"error": {"type": kind, "message": "so it is"}})
 
     error = await error_of(ask(claude()), answering(streamed(START, HELLO, failure)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -184,7 +185,8 @@ async def test_what_is_not_utf8_is_replaced(program: Script) -> None:
 
 async def test_characters_cut_between_two_writes_stay_whole(program: Script) -> None:
     endpoint = program(
-        "for byte in '世界'.encode():\n    sys.stdout.buffer.write(bytes([byte])); sys.stdout.flush(); time.sleep(0.01)"
+        "for byte in '世界'.encode():\n"
+        "    sys.stdout.buffer.write(bytes([byte])); sys.stdout.flush(); time.sleep(0.01)"
     )
 
     assert text_of(await answer(ask(model_on(endpoint)))) == "世界"
@@ -334,7 +336,8 @@ async def test_pictures_are_refused(program: Script) -> None:
 async def test_no_more_programs_at_once_than_max_concurrency(program: Script, tmp_path: Path) -> None:
     endpoint = program(
         f"lock = {str(tmp_path / 'lock')!r}\n"
-        "os.close(os.open(lock, os.O_CREAT | os.O_EXCL))\ntime.sleep(0.05)\nos.unlink(lock)\nprint('alone')\n",
+        "os.close(os.open(lock, os.O_CREAT | os.O_EXCL))\ntime.sleep(0.05)\nos.unlink(lock)\n"
+        "print('alone')\n",
         max_concurrency=1,
     )
     client = open_client(endpoint, keys=RING)
@@ -356,3 +359,22 @@ def test_the_layout_of_a_conversation() -> None:
         prompt_text((*system, Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Go")))
         == "Be brief.\n\nBe kind.\n\nUser:\nHi\n\nAssistant:\nYes?\n\nUser:\nGo"
     )
+
+
+async def test_a_stray_that_left_the_group_does_not_hold_the_stream(
+    program: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "KILL_GRACE_S", 0.3)
+    stray = "import time; print('up', flush=True); time.sleep(600)"
+    endpoint = program(
+        f"child = subprocess.Popen([sys.executable, '-c', {stray!r}], start_new_session=True,"
+        " stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\ntime.sleep(600)"
+    )
+
+    async with asyncio.timeout(30):
+        async with aclosing(open_client(endpoint, keys=RING).stream(ask(model_on(endpoint)))) as parts:
+            first = await anext(parts)
+        assert isinstance(first, TextDelta)
+        os.kill(int(first.text), signal.SIGKILL)
+        await until_dead(int(first.text))

@@ -149,7 +149,7 @@ ROWS = [
                     "message": "The model produced output that does not match the expected peg-native format",
                     "type": "server_error",
                 }
-            },  # noqa: E501
+            },
         ),
         ServerError,
         "could not parse what the model wrote",
@@ -207,7 +207,7 @@ async def test_an_error_row(
     response: httpx.Response,
     cls: type[ModelError],
     message: str,
-    retryable: bool,  # noqa: FBT001
+    retryable: bool,
 ) -> None:
     error = await error_of(ask(model_on(swap())), answering(response))
 

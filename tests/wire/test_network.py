@@ -14,6 +14,7 @@ import pytest
 from wire_support import ask, chunk, data, error_of, keys, model_on, openai, parts_of, raw_server, swap
 
 from hyperguild.adapters.models import open_client
+from hyperguild.adapters.wire import exchange
 from hyperguild.adapters.wire.transport import (
     TransportFactory,
     aiohttp_transport,
@@ -22,7 +23,7 @@ from hyperguild.adapters.wire.transport import (
     plain_transport,
 )
 from hyperguild.domain.messages import Finish, TextDelta
-from hyperguild.errors import BadRequestError, ConnectError, ProtocolError
+from hyperguild.errors import BadRequestError, ConnectError, ModelError, OverloadedError, ProtocolError
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 HELLO = data(chunk({"content": "hello"}))
@@ -111,7 +112,7 @@ async def test_a_server_that_speaks_no_http(transport: TransportFactory) -> None
 
 @BOTH
 @pytest.mark.parametrize("reset", [True, False])
-async def test_a_connection_that_breaks_in_mid_answer(transport: TransportFactory, reset: bool) -> None:  # noqa: FBT001
+async def test_a_connection_that_breaks_in_mid_answer(transport: TransportFactory, reset: bool) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + chunked(HELLO))
         await writer.drain()
@@ -272,7 +273,7 @@ async def test_an_untrusted_certificate_is_named() -> None:
     def handshake(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("tls") from cause
 
-    error = await error_of(ask(model_on(openai())), lambda endpoint: httpx.MockTransport(handshake))
+    error = await error_of(ask(model_on(openai())), lambda _: httpx.MockTransport(handshake))
 
     assert not error.retryable
     assert "is not trusted: self-signed certificate" in error.message
@@ -320,12 +321,20 @@ async def test_other_hosts_are_asked_through_the_proxy(monkeypatch: pytest.Monke
     assert len(asked) >= 2
 
 
+@pytest.mark.parametrize(
+    ("transport", "proxy"),
+    [
+        (plain_transport, "nonsense://127.0.0.1:1"),
+        (aiohttp_transport, "nonsense://127.0.0.1:1"),
+        (aiohttp_transport, "socks5://127.0.0.1:1"),
+    ],
+)
 async def test_a_proxy_that_cannot_be_used_is_an_error_of_that_endpoint(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, transport: TransportFactory, proxy: str
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", "nonsense://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", proxy)
 
-    error = await error_of(ask(model_on(swap("http://model-host.example"))), plain_transport)
+    error = await error_of(ask(model_on(swap("http://model-host.example"))), transport)
 
     assert type(error) is ConnectError
     assert not error.retryable
@@ -352,7 +361,7 @@ async def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         ("", False),
     ],
 )
-def test_loopback_addresses(url: str, loopback: bool) -> None:  # noqa: FBT001
+def test_loopback_addresses(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
 
 
@@ -362,3 +371,89 @@ async def test_reading_has_no_time_limit_and_connecting_has() -> None:
     assert http.timeout == httpx.Timeout(None, connect=3.0)
     assert not http.follow_redirects
     await http.aclose()
+
+
+@BOTH
+async def test_an_error_whose_body_breaks_off_keeps_its_status(transport: TransportFactory) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 529 Overloaded\r\nContent-Length: 500\r\n\r\ntry later")
+        await writer.drain()
+
+    async with raw_server(talk) as url:
+        error = await error_of(ask(model_on(swap(url))), transport)
+
+    assert type(error) is OverloadedError
+    assert error.status == 529
+
+
+async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "RESPONSE_MAX_BYTES", 100_000)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        while True:
+            writer.write(chunked(HELLO))
+            await writer.drain()
+
+    async with raw_server(talk) as url:
+        error = await error_of(ask(model_on(swap(url))), plain_transport)
+
+    assert type(error) is ProtocolError
+    assert "more than 100000 bytes" in error.message
+
+
+@pytest.mark.parametrize(
+    ("raised", "cls", "message"),
+    [
+        (httpx.ProxyError("407 Proxy Authentication Required"), ConnectError, "refuses: 407 Proxy"),
+        (httpx.UnsupportedProtocol("no scheme"), BadRequestError, "cannot be sent: no scheme"),
+        (httpx.DecodingError("bad gzip"), ProtocolError, "its encoding does not fit: bad gzip"),
+        (httpx.ReadError(""), ConnectError, "broke before an answer began"),
+    ],
+)
+async def test_other_failures_of_the_client(
+    raised: httpx.RequestError, cls: type[ModelError], message: str
+) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise raised
+
+    error = await error_of(ask(model_on(openai())), lambda _: httpx.MockTransport(fail))
+
+    assert type(error) is cls
+    assert message in error.message
+
+
+async def test_the_failure_of_each_address_is_looked_at() -> None:
+    refused = ExceptionGroup("multiple connection attempts failed", [OSError("x"), ConnectionRefusedError()])
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("All connection attempts failed") from refused
+
+    error = await error_of(ask(model_on(openai())), lambda _: httpx.MockTransport(fail))
+
+    assert error.message == "nothing listens at https://api.openai.com/v1"
+    assert error.hint == "start the server, or correct base_url of endpoint 'openai'"
+
+
+@BOTH
+async def test_credentials_of_the_environment_stay_there_and_those_of_the_url_are_used(
+    transport: TransportFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password from-netrc\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await error_of(ask(model_on(swap(f"http://{host}"))), transport)
+        error = await error_of(ask(model_on(swap(f"http://user:pass-word@{host}"))), transport)
+
+    assert "authorization" not in heads[0]
+    assert "authorization: basic dxnlcjpwyxnzlxdvcmq=" in heads[1]
+    assert "pass-word" not in error.message + (error.hint or "")

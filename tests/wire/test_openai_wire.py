@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -244,7 +246,7 @@ async def test_a_server_that_does_not_stream() -> None:
                 "index": 0,
                 "message": {"role": "assistant", "content": "hi", "reasoning_content": "r"},
                 "finish_reason": "stop",
-            }  # noqa: E501
+            }
         ],
         "usage": {"prompt_tokens": 1, "completion_tokens": 3},
     }
@@ -374,7 +376,7 @@ async def test_an_error_field_of_old_llama_cpp() -> None:
                         "message": "This model's maximum context length is 8192",
                         "code": "context_length_exceeded",
                     }
-                },  # noqa: E501
+                },
             ),
             ContextOverflowError,
             False,
@@ -411,7 +413,7 @@ async def test_errors_of_openai_and_its_likes(
     response: httpx.Response,
     cls: type[ModelError],
     retryable: bool,
-    message: str,  # noqa: FBT001
+    message: str,
 ) -> None:
     error = await error_of(ask(model_on(openai(), "gpt")), answering(response))
 
@@ -438,3 +440,40 @@ async def test_an_unset_key_makes_no_call() -> None:
     assert type(error) is AuthError
     assert "$MISSING_KEY is not set" in error.message
     assert router.calls.call_count == 0
+
+
+async def test_extra_body_may_be_any_mapping() -> None:
+    model = model_on(swap(), extra_body=MappingProxyType({"options": MappingProxyType({"a": 1})}))
+
+    _, body = await sent(ask(model), f"{SWAP_URL}/v1/chat/completions")
+
+    assert body["options"] == {"a": 1}
+
+
+async def test_a_date_in_extra_body_is_refused() -> None:
+    model = model_on(swap(), extra_body={"since": dt.date(2026, 1, 1)})
+
+    error = await error_of(ask(model), answering(streamed(ENDED)))
+
+    assert type(error) is BadRequestError
+    assert "date is no JSON type" in error.message
+
+
+async def test_a_second_choice_is_not_mixed_in() -> None:
+    both = chunk({"content": "a"})
+    both["choices"].append({"index": 1, "delta": {"content": "b"}})
+
+    assert TextDelta("a") in await parts(data(both, END, "[DONE]"))
+
+
+async def test_a_payment_that_is_due_is_not_retried() -> None:
+    error = await error_of(ask(model_on(openai())), answering(httpx.Response(402, text="pay")))
+
+    assert type(error) is RateLimitError
+    assert not error.retryable
+
+
+async def test_an_old_llama_swap_says_otherwise_that_it_knows_no_model() -> None:
+    response = httpx.Response(400, text="could not find real modelID for phi-4-q4")
+
+    assert type(await error_of(ask(model_on(swap())), answering(response))) is NotFoundError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_support import anthropic, chunk, data, events, model_on, swap
 
@@ -62,7 +63,7 @@ def read(pieces: Sequence[bytes], make: Callable[[Peer], Dialect], peer: Peer) -
 
 def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
 PLACES = st.lists(st.integers(min_value=0, max_value=10_000), max_size=12)
@@ -82,16 +83,31 @@ LINES = st.sampled_from(
         b"\xff",
     ]
 )
+FIELDS = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "finish_reason",
+    "usage",
+    "error",
+    "type",
+    "code",
+    "text",
+    "index",
+    "object",
+    "prompt_tokens",
+    "completion_tokens",
+    "prompt_tokens_details",
+    "stop_reason",
+    "content_block",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices delta message content finish_reason usage error type code text index object "
-                "prompt_tokens completion_tokens prompt_tokens_details stop_reason content_block".split()
-            )
-            | st.text(max_size=5),
+            st.sampled_from(FIELDS) | st.text(max_size=5),
             inner,
             max_size=5,
         )
@@ -102,6 +118,7 @@ JSON = st.recursive(
 
 @pytest.mark.parametrize(("make", "peer"), DIALECTS)
 @pytest.mark.parametrize("body", [CHAT, MESSAGE])
+@settings(deadline=None)
 @given(places=PLACES)
 def test_pieces_change_nothing(
     make: Callable[[Peer], Dialect], peer: Peer, body: bytes, places: list[int]
@@ -120,6 +137,7 @@ def test_each_byte_alone_is_a_good_answer_too(
 
 
 @pytest.mark.parametrize(("make", "peer"), DIALECTS)
+@settings(deadline=None)
 @given(pieces=st.lists(LINES | st.binary(max_size=20), max_size=20), places=PLACES)
 def test_any_bytes_end_in_a_model_error(
     make: Callable[[Peer], Dialect], peer: Peer, pieces: list[bytes], places: list[int]
@@ -130,6 +148,7 @@ def test_any_bytes_end_in_a_model_error(
 
 
 @pytest.mark.parametrize(("make", "peer"), DIALECTS)
+@settings(deadline=None)
 @given(values=st.lists(JSON, max_size=4), kind=st.sampled_from(["message_start", "content_block_delta", "x"]))
 def test_any_json_ends_in_a_model_error(
     make: Callable[[Peer], Dialect], peer: Peer, values: list[object], kind: str
@@ -143,6 +162,7 @@ def test_any_json_ends_in_a_model_error(
             continue
 
 
+@settings(deadline=None)
 @given(
     status=st.integers(min_value=100, max_value=999),
     body=st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()),

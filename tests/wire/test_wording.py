@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperguild.adapters.wire.retry_after import RETRY_AFTER_MAX_S, retry_after_s
 from hyperguild.adapters.wire.wording import one_line, shown_url, tail
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(min_value=1, max_value=60))
 def test_one_line_is_one_short_printable_line(text: str, limit: int) -> None:
     line = one_line(text, limit=limit)

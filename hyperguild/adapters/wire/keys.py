@@ -18,6 +18,9 @@ SecretListener = Callable[[str, str], None]
 KEY_COMMAND_LIMIT_S = 10.0
 """Password stores answer within a second; one that asks its user something gets the rest."""
 
+HEADER_SECRET_MIN_CHARS = 8
+"""Shorter header values are settings, not passwords."""
+
 KEY_MAX_BYTES = 65536
 """More than this is no key."""
 
@@ -58,8 +61,11 @@ class KeyRing:
         known = self._known.get(endpoint.key) if endpoint.key is not None else None
         values = [known] if known else []
         for value in endpoint.headers.values():
-            values += [value, value.rpartition(" ")[2]]
-        return tuple(value for value in values if len(value) >= 8)
+            # a word of a header may be a password, `Bearer` and the like are not
+            values += [
+                word for word in (value, value.rpartition(" ")[2]) if len(word) >= HEADER_SECRET_MIN_CHARS
+            ]
+        return tuple(values)
 
     async def aclose(self) -> None:
         """End key commands under way."""

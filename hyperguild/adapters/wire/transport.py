@@ -43,7 +43,8 @@ def aiohttp_transport(endpoint: Endpoint) -> httpx.AsyncBaseTransport | None:
             retryable=False,
             endpoint=endpoint.name,
         ) from exc
-    return open_aiohttp(tls_context(endpoint), trust_env=not is_loopback(endpoint.base_url or ""))
+    base_url = endpoint.base_url or ""
+    return open_aiohttp(base_url, tls_context(endpoint), trust_env=not is_loopback(base_url))
 
 
 def open_http(endpoint: Endpoint, transport_factory: TransportFactory) -> httpx.AsyncClient:

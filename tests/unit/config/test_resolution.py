@@ -169,7 +169,8 @@ def test_a_declared_name_is_not_inferred(load: Load) -> None:
 def test_a_label_given_on_the_entry_wins_and_decides_about_verifying(load: Load) -> None:
     configuration = load(
         HEAD
-        + "chains: {a: [{model: qwen, tier: managed}, {model: openai/x, tier: local}, {model: openai/x, verify: true}]}\n"
+        + "chains: {a: [{model: qwen, tier: managed}, {model: openai/x, tier: local}, "
+        + "{model: openai/x, verify: true}]}\n"
     )
     assert [(tier.model.label, tier.verify) for tier in configuration.chains["a"].tiers] == [
         ("managed", False),

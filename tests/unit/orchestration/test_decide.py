@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from builders import attempt, chain, cloud_model, local_model, tier
 
-from hyperguild.domain.chain import Budget, Price
+from hyperguild.domain.chain import Budget
 from hyperguild.domain.records import ErrorInfo
+from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import (
     Accept,
     GiveUp,

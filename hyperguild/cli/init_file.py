@@ -1,0 +1,189 @@
+"""What `hyperguild init` writes: the text of chains.yaml, and of a group for llama-swap. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import yaml
+
+Provider = Literal["anthropic", "openai"]
+
+SWAP = "swap"
+"""What the llama-swap endpoint is called in the file."""
+
+GROUP = "hyperguild"
+"""What the group of judge and workers is called in llama-swap's configuration."""
+
+MAX_NAME_CHARS = 200
+"""Longer names are refused in chains.yaml."""
+
+_ENDPOINTS: Mapping[Provider, str] = {
+    "anthropic": ('{kind: anthropic, base_url: "https://api.anthropic.com", api_key_env: ANTHROPIC_API_KEY}'),
+    "openai": '{kind: openai, base_url: "https://api.openai.com/v1", api_key_env: OPENAI_API_KEY}',
+}
+
+KEY_VARIABLES: Mapping[Provider, str] = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+"""The variables that the providers' own tools read their keys from."""
+
+CLOUD_MODELS: Mapping[Provider, str] = {"anthropic": "claude-sonnet-4-6", "openai": "gpt-5-mini"}
+"""The model of each provider where none is asked for."""
+
+_FACTS: Mapping[str, str] = {
+    "claude-sonnet-4-6": (
+        "context_window: 200000, price: {input: 3.0, output: 15.0, cached_input: 0.3, cache_write: 3.75}"
+    ),
+    "gpt-5-mini": "context_window: 400000, price: {input: 0.25, output: 2.0, cached_input: 0.025}",
+}
+"""Windows in tokens, and list prices in USD per million tokens, as the providers publish them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A llama-swap server: its address, and the variable that holds its key."""
+
+    base_url: str
+    api_key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The tier after the local ones."""
+
+    provider: Provider
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was asked or taken for granted. `order` and `judge` are names of the server's models.
+
+    `judge` may also be the cloud model; it is None where there is no local model to judge. At least one of
+    `order` and `cloud` holds something, and `server` is there where one of its models is named.
+    """
+
+    server: Server | None
+    order: tuple[str, ...]
+    judge: str | None
+    cloud: Cloud | None
+
+
+def chains_yaml(answers: Answers) -> str:
+    """Return the file. It is accepted by `load_config`, whatever the names are that `is_usable` accepts."""
+    sections = [_HEAD, _endpoints(answers), _models(answers), _verifiers(answers), _chains(answers)]
+    return "\n".join(section for section in sections if section)
+
+
+def cloud_name(answers: Answers) -> str:
+    """Return what the cloud model is called in the file; "" where there is none.
+
+    That is its own name, or `PROVIDER/NAME` where a model of the server has that one.
+    """
+    if answers.cloud is None:
+        return ""
+    name = answers.cloud.model
+    return f"{answers.cloud.provider}/{name}" if name in answers.order else name
+
+
+def is_usable(name: str) -> bool:
+    """Tell whether chains.yaml takes the name of a model as it is."""
+    return 0 < len(name) <= MAX_NAME_CHARS and name == name.strip() and name.isprintable()
+
+
+def scalar(text: str) -> str:
+    """Return the text as YAML of one line, quoted where YAML would take it for something else.
+
+    It can stand as a key and as a value, also between the braces of a mapping.
+    """
+    dumped: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=2**31)
+    return dumped.strip()[1:-1]
+
+
+def group_snippet(members: Iterable[str]) -> str:
+    """Return what llama-swap's configuration needs so that the models stay loaded beside each other."""
+    listed = ", ".join(scalar(member) for member in dict.fromkeys(members))
+    return (
+        "groups:\n"
+        f"  {GROUP}:\n"
+        "    swap: false          # its members are loaded beside each other: all of them must fit\n"
+        f"    members: [{listed}]"
+    )
+
+
+_HEAD = """\
+# Written by `hyperguild init`. After a change: `hyperguild chains check`; what is reachable: `hyperguild doctor`.
+version: 1
+"""
+
+
+def _endpoints(answers: Answers) -> str:
+    lines = ["# Servers that host models. Keys stand in the environment, never here.", "endpoints:"]
+    if answers.server is not None:
+        # Strings of endpoints may hold ${VAR}; this one is meant as it is.
+        address = answers.server.base_url.replace("${", "$${")
+        key = f", api_key_env: {answers.server.api_key_env}" if answers.server.api_key_env else ""
+        lines.append(f"  {SWAP}: {{kind: llama-swap, base_url: {_quoted(address)}{key}}}")
+    if answers.cloud is not None:
+        lines.append(f"  {answers.cloud.provider}: {_ENDPOINTS[answers.cloud.provider]}")
+    return _block(lines)
+
+
+def _models(answers: Answers) -> str:
+    lines = [
+        "# context_window (in tokens) may be added to any of them: longer prompts then go to the next tier."
+    ]
+    lines += ["models:"]
+    local = dict.fromkeys(answers.order)
+    if answers.judge is not None and answers.judge != cloud_name(answers):
+        local[answers.judge] = None
+    lines += [f"  {scalar(name)}: {{endpoint: {SWAP}}}" for name in local]
+    if answers.cloud is not None:
+        lines.append(f"  {scalar(cloud_name(answers))}: {_cloud_model(answers.cloud, cloud_name(answers))}")
+    return _block(lines)
+
+
+def _cloud_model(cloud: Cloud, name: str) -> str:
+    facts = _FACTS.get(cloud.model)
+    upstream = f", upstream: {scalar(cloud.model)}" if name != cloud.model else ""
+    note = "   # USD per million tokens" if facts else ""
+    return f"{{endpoint: {cloud.provider}{upstream}{f', {facts}' if facts else ''}}}{note}"
+
+
+def _verifiers(answers: Answers) -> str:
+    if answers.judge is None:
+        return ""
+    return _block(
+        [
+            "# Answers of local models are shown to the judge; what it refuses goes to the next tier, with its reason.",
+            "verifiers:",
+            f"  default: {{judge: {scalar(answers.judge)}}}",
+        ]
+    )
+
+
+def _chains(answers: Answers) -> str:
+    tiers = [_tier(name) for name in answers.order]
+    if answers.cloud is not None:
+        tiers.append(scalar(cloud_name(answers)))
+    return "\n".join(
+        [
+            "# Tried in this order, cheapest first, until an answer is accepted.",
+            "chains:",
+            f"  default: [{', '.join(tiers)}]",
+            "",
+        ]
+    )
+
+
+def _tier(name: str) -> str:
+    # By its name it would count as a cloud model, whose answers are not judged.
+    return f"{{model: {scalar(name)}, tier: local}}" if name.startswith("claude-") else scalar(name)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _block(lines: list[str]) -> str:
+    return "\n".join([*lines, ""])
