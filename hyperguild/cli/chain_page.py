@@ -18,7 +18,7 @@ from hyperguild.domain.usage import Price
 from hyperguild.errors import UsageError
 
 ARROW = " → "
-SCHEMA_CHARS = 300
+JSON_CHARS = 300
 """Characters that are shown of a JSON Schema or of an extra body; --json has them whole."""
 
 ANSWERS_SEEN = {
@@ -26,11 +26,11 @@ ANSWERS_SEEN = {
     "last": "what the verifier said, and the last refused answer",
     "all": "what the verifier said, and every refused answer",
 }
-EXHAUSTED = {"error": "error", "best": "the best refused answer, flagged"}
+EXHAUSTED = {"error": "an error", "best": "the best refused answer, flagged"}
 ON_JUDGE_ERROR = {
-    "escalate": "escalates if it fails",
-    "accept": "accepts if it fails",
-    "retry": "asks again if it fails",
+    "escalate": "a judge that fails escalates",
+    "accept": "a judge that fails accepts",
+    "retry": "a judge that fails is asked again",
 }
 
 
@@ -92,8 +92,8 @@ def fill_list(page: Page, chains: Sequence[Mapping[str, Any]]) -> None:
     for chain in chains:
         rest = [
             [(f"verifier {chain['verifier']}" if chain["verifier"] else "no verifier", "dim")],
-            [(budget_text(chain["budget"]), "dim")],
-            [(_used_by(chain), "dim")],
+            [(f"budget {budget_text(chain['budget'])}", "dim")],
+            [(f"used by {_used_by(chain)}", "dim")],
         ]
         tiers = [[(model, "")] for model in chain["tiers"]]
         if page.narrow or page.label_width > page.width // 3:
@@ -109,14 +109,14 @@ def fill_list(page: Page, chains: Sequence[Mapping[str, Any]]) -> None:
 def fill_page(page: Page, chain: Mapping[str, Any]) -> None:
     """Put a chain as of `chain_object` on the page."""
     page.label_width = 12
-    page.add((f"chain {chain['name']}", "bold"), ("  the default" if chain["default"] else "", "dim"))
+    page.add((f"chain {chain['name']}", "bold"), ("  (default)" if chain["default"] else "", "dim"))
     verifier = chain["verifier"]
     feedback = chain["feedback"]
-    page.fact("skills", (_used_by(chain), ""), indent=2)
+    page.fact("used by", (_used_by(chain), ""), indent=2)
     page.fact("budget", (budget_text(chain["budget"]), ""), indent=2)
     told = f"{ANSWERS_SEEN[feedback['answers']]}; at most {feedback['max_chars']:,} characters"
     page.fact("feedback", (told, ""), indent=2)
-    page.fact("exhausted", (EXHAUSTED[chain["on_exhausted"]], ""), indent=2)
+    page.fact("if all fail", (EXHAUSTED[chain["on_exhausted"]], ""), indent=2)
     for tier in chain["tiers"]:
         _add_tier(page, tier, chain)
     if verifier is not None:
@@ -131,7 +131,7 @@ def budget_text(budget: Mapping[str, Any]) -> str:
         None if budget["attempts"] is None else _count(budget["attempts"], "attempt"),
     ]
     given = [limit for limit in limits if limit is not None]
-    return f"at most {', '.join(given)}" if given else "no budget"
+    return f"at most {', '.join(given)}" if given else "none"
 
 
 def money(usd: float) -> str:
@@ -208,8 +208,16 @@ def _judge_object(judge: Judge) -> dict[str, Any]:
         "on_error": judge.on_error,
         "rubric": judge.rubric,
         **_limits_object(judge.limits),
-        "params": [dict(model.params) for model in judge.models],
-        "extra_body": [dict(model.extra_body) for model in judge.models],
+        "models": [
+            {
+                "model": model.name,
+                "endpoint": model.endpoint.name,
+                "upstream": model.upstream,
+                "params": dict(model.params),
+                "extra_body": dict(model.extra_body),
+            }
+            for model in judge.models
+        ],
     }
 
 
@@ -220,18 +228,15 @@ def _add_tier(page: Page, tier: Mapping[str, Any], chain: Mapping[str, Any]) -> 
         (tier["model"], "bold"),
         (f"  {tier['tier']}, {_how_verified(tier, chain['verifier'])}", ""),
     )
-    local = tier["kind"] == "llama-swap"
+    loads = tier["kind"] == "llama-swap"
+    about = [part for part in (tier["kind"], tier["base_url"]) if part]
     last = tier["position"] == len(chain["tiers"]) - 1
-    retries = _count(tier["retries"], "retry", "retries")
-    attempts = (
-        f"{tier['attempts']}, each with up to {retries} within {duration(tier['retry_wait_max_s'])} a wait"
-    )
     facts = [
-        ("endpoint", ", ".join(part for part in (tier["endpoint"], tier["kind"], tier["base_url"]) if part)),
+        ("endpoint", f"{tier['endpoint']} ({', '.join(about)})"),
         ("upstream", tier["upstream"]),
-        ("when cold", _when_cold(tier["when_cold"], last=last) if local else ""),
-        ("attempts", attempts if tier["retries"] else f"{tier['attempts']}, no retries"),
-        ("limits", _limits_text(tier, loads=local)),
+        ("when cold", _when_cold(tier["when_cold"], last=last) if loads else ""),
+        ("attempts", _attempts_text(tier)),
+        ("limits", _limits_text(tier, loads=loads)),
         ("window", _window_text(tier)),
         ("params", _settings_text(tier["params"])),
         ("extra body", _short_json(tier["extra_body"])),
@@ -254,13 +259,14 @@ def _add_verifier(page: Page, verifier: Mapping[str, Any]) -> None:
         return
     order = "; one that is loaded goes first" if judge["prefer"] and len(judge["model"]) > 1 else ""
     votes = _count(judge["votes"], "vote")
-    rules = f"accepts at {judge['accept_at']:g}, {votes}, {ON_JUDGE_ERROR[judge['on_error']]}"
-    page.fact("judge", (", else ".join(judge["model"]) + order, ""), indent=3)
-    page.fact("", (rules, ""), indent=3)
-    for name, params, extra in zip(judge["model"], judge["params"], judge["extra_body"], strict=True):
-        given = " · ".join(text for text in (_settings_text(params), _short_json(extra)) if text)
+    names = [f"{model['model']} ({model['endpoint']})" for model in judge["models"]]
+    rules = f"from {judge['accept_at']:g} on; {votes}; {ON_JUDGE_ERROR[judge['on_error']]}"
+    page.fact("judge", (", else ".join(names) + order, ""), indent=3)
+    page.fact("accepts", (rules, ""), indent=3)
+    for model in judge["models"]:
+        given = [text for text in (_settings_text(model["params"]), _short_json(model["extra_body"])) if text]
         if given:
-            page.fact("", (f"{name}: {given}", ""), indent=3)
+            page.fact("params", (f"{model['model']}: {', '.join(given)}", ""), indent=3)
     page.fact("limits", (_limits_text(judge, loads=True), ""), indent=3)
     if judge["rubric"]:
         page.fact("rubric", (judge["rubric"].strip(), ""), indent=3)
@@ -279,7 +285,7 @@ def _used_by(chain: Mapping[str, Any]) -> str:
     skills = list(chain["skills"])
     if chain["default"]:
         skills.append("every other skill" if skills else "every skill without an entry")
-    return ", ".join(skills) or "only by --chain"
+    return ", ".join(skills) or "--chain only"
 
 
 def _how_verified(tier: Mapping[str, Any], verifier: Mapping[str, Any] | None) -> str:
@@ -296,13 +302,20 @@ def _when_cold(policy: str, *, last: bool) -> str:
     return policy
 
 
+def _attempts_text(tier: Mapping[str, Any]) -> str:
+    if not tier["retries"]:
+        return f"{tier['attempts']}; no retries"
+    retries = _count(tier["retries"], "retry", "retries")
+    return f"{tier['attempts']}; {retries} each, after waits of up to {duration(tier['retry_wait_max_s'])}"
+
+
 def _limits_text(limits: Mapping[str, Any], *, loads: bool) -> str:
     return ", ".join(
         [
             f"{duration(limits['timeout_s'])} in all",
             *([f"{duration(limits['load_timeout_s'])} to load"] if loads else []),
             f"{duration(limits['first_token_timeout_s'])} to the first token",
-            f"{duration(limits['silence_timeout_s'])} of silence",
+            f"{duration(limits['silence_timeout_s'])} from token to token",
         ]
     )
 
@@ -327,11 +340,12 @@ def _check_parts(check: Mapping[str, Any]) -> tuple[Part, ...]:
 def _check_value(name: str, value: Any) -> str:
     if name == "argv":
         return shlex.join(value)
-    return _short_json(value) if isinstance(value, dict) else str(value)
+    # Patterns in quotes: white space at their ends counts.
+    return one_line(json_text(value), JSON_CHARS)
 
 
 def _short_json(value: Mapping[str, Any]) -> str:
-    return one_line(json_text(value), SCHEMA_CHARS) if value else ""
+    return one_line(json_text(value), JSON_CHARS) if value else ""
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:

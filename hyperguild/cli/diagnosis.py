@@ -157,7 +157,7 @@ def stay_together(inventory: EndpointInventory, one: str, other: str) -> bool:
 
 
 def hosted_id(inventory: EndpointInventory, name: str) -> str | None:
-    """Return the real id of a model that the server itself loads; None for peers' models, selectors, strangers."""
+    """Return the real id of a model that the server itself loads; None for any other name."""
     known = look_up(inventory, name)
     return known.model.id if known is not None and known.model.kind == "model" else None
 
@@ -207,7 +207,7 @@ def _not_listed(area: str, use: Use, inventory: EndpointInventory) -> Finding:
     near = did_you_mean(model.upstream, names_of(inventory))
     message = f"{model.name}: the server lists no model {model.upstream}{near} ({use.words})"
     if model.endpoint.kind == "llama-swap":
-        remedy = "`hyperguild models` lists its names; set `upstream` to one (a model that is `unlisted` there works)"
+        remedy = "set `upstream` to a name of `hyperguild models`; one that is `unlisted` there works all the same"
         return Finding(area, "error", message, remedy)
     return Finding(area, "warning", message, "aliases are often not listed; else set `upstream` to its name")
 

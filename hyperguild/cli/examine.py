@@ -78,22 +78,196 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
 
 
 class _EndpointDoctor:
-    """Examines endpoints, all of them at once if asked to; keys are read once each."""
+    """Examines endpoints, at once if asked to; each key is read once. Close it with `aclose`."""
 
     def __init__(self, settings: Settings, configuration: Configuration) -> None:
-        self._settings = settings
+        self._path = settings.env.get("PATH", os.defpath)
         self._configuration = configuration
         self._keys = KeyRing(settings.env)
         self._uses = uses_of(configuration)
         self._clock = SystemClock()
 
     async def aclose(self) -> None:
+        """End key commands under way."""
         await self._keys.aclose()
 
     async def examine(self, endpoint: Endpoint) -> list[Finding]:
+        """Return what there is to say of the endpoint and of the models that are used there."""
+        area = f"endpoint {endpoint.name}"
         uses = self._uses.get(endpoint.name, [])
-        findings = [finding async for finding in self._findings(endpoint, uses)]
+        findings = await self._of_key(area, endpoint)
+        if endpoint.kind == "command":
+            findings.append(_program_finding(area, endpoint.argv[0], self._path))
+        elif not any(finding.level == "error" for finding in findings):
+            findings += await self._of_server(area, endpoint, uses)
+        findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]
         return findings if uses else [unused_endpoint(finding) for finding in findings]
 
-    async def _findings(self, endpoint: Endpoint, uses: list[Use]):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
+    async def _of_key(self, area: str, endpoint: Endpoint) -> list[Finding]:
+        if endpoint.key is None:
+            return []
+        try:
+            await self._keys.key(endpoint)
+        except AuthError as error:
+            return [Finding(area, "error", error.message, error.hint)]
+        return [Finding(area, "ok", f"has a key, from {key_origin(endpoint)}")]
+
+    async def _of_server(self, area: str, endpoint: Endpoint, uses: list[Use]) -> list[Finding]:
+        try:
+            inventory = await take_inventory(endpoint, self._keys)
+        except ModelError as error:
+            return [_failure(area, endpoint, error)]
+        version = f" (version {inventory.version})" if inventory.version else ""
+        count = f"{len(inventory.models)} model{'' if len(inventory.models) == 1 else 's'}"
+        findings = [Finding(area, "ok", f"{endpoint.kind} at {endpoint.base_url} answers{version}: {count}")]
+        findings += [finding for use in uses for finding in model_findings(area, use, inventory)]
+        if endpoint.kind == "llama-swap":
+            findings += await self._of_probe(area, endpoint, uses, inventory)
+            findings += eviction_findings(self._configuration, endpoint, inventory)
+        return findings
+
+    async def _of_probe(
+        self, area: str, endpoint: Endpoint, uses: list[Use], inventory: EndpointInventory
+    ) -> list[Finding]:
+        """Return a warning if the server cannot say within the limit what is loaded."""
+        model = next((use.model for use in uses if hosted_id(inventory, use.model.upstream)), None)
+        if model is None:
+            return []
+        limit_ms = endpoint.probe_timeout_ms
+        patient = dataclasses.replace(endpoint, probe_timeout_ms=max(limit_ms, PROBE_LIMIT_MS))
+        probe = LlamaSwapProbe(self._keys, self._clock)
+        fastest_ms = patient.probe_timeout_ms
+        try:
+            for _ in range(PROBES):
+                began = self._clock.monotonic()
+                await probe.state(dataclasses.replace(model, endpoint=patient))
+                fastest_ms = min(fastest_ms, round((self._clock.monotonic() - began) * 1000))
+                if fastest_ms < limit_ms:
+                    return []
+        finally:
+            await probe.aclose()
+        return [
+            Finding(
+                area,
+                "warning",
+                f"takes {fastest_ms} ms or more to say what is loaded, and probe_timeout_ms is {limit_ms}: "
+                "its models count as unknown, and are tried whether loaded or not",
+                f"raise probe_timeout_ms of endpoint '{endpoint.name}', or see what slows the server down",
+            )
+        ]
+
+
+def _failure(area: str, endpoint: Endpoint, error: ModelError) -> Finding:
+    if isinstance(error, NotFoundError) and endpoint.kind != "llama-swap":
+        message = f"{error.message}: it does not list its models, so that their names cannot be checked"
+        return Finding(area, "warning", message, error.hint)
+    if isinstance(error, RateLimitError | OverloadedError):
+        return Finding(area, "warning", error.message, error.hint or "ask again later")
+    return Finding(area, "error", error.message, error.hint or "see what its own log says")
+
+
+def _program_finding(area: str, program: str, path: str, folder: Path | None = None) -> Finding:
+    """Tell whether a program is there; `folder` is what a relative path begins from, else the working one."""
+    wanted = str(folder / program) if folder is not None and "/" in program else program
+    found = shutil.which(wanted, path=path)
+    if found is not None:
+        return Finding(area, "ok", f"runs {found}")
+    if "/" in program and Path(wanted).is_file():
+        return Finding(area, "error", f"{wanted} is not executable", f"chmod +x {wanted}")
+    where = "there is no" if "/" in program else "not on PATH:"
+    return Finding(area, "error", f"{where} {wanted}", f"install it, or correct argv in chains.yaml ({area})")
+
+
+def _of_checks(verifier: VerifierSpec, settings: Settings) -> Iterator[Finding]:
+    path = settings.env.get("PATH", os.defpath)
+    for check in verifier.checks:
+        if isinstance(check, CommandCheck):
+            yield _program_finding(f"verifier {verifier.name}", check.argv[0], path, check.folder)
+
+
+def _of_file(
+    settings: Settings, found: FoundConfig, configuration: Configuration
+) -> tuple[list[Finding], bool]:
+    """Return what there is to say of chains.yaml itself, and whether it may be used."""
+    area = "chains.yaml"
+    chains = ", ".join(configuration.chains)
+    endpoints, models = len(configuration.endpoints), len(configuration.models)
+    counts = f"{_count(endpoints, 'endpoint')}, {_count(models, 'model')}"
+    findings = [
+        Finding(area, "ok", f"found at {found.path}"),
+        Finding(area, "ok", f"valid: {counts}, {_count(len(configuration.chains), 'chain')} ({chains})"),
+    ]
+    try:
+        require_trust(found, configuration, TrustStore.of_user(settings.env))
+    except TrustError as error:
+        return [*findings, Finding(area, "error", error.message, error.hint)], False
+    if not configuration.powers:
+        how = "needs no trust: it runs no programs, and sends no key to a host that is not its provider's"
+    elif not found.discovered:
+        how = "needs no trust: it was named, not come upon"
+    else:
+        how = f"trusted: it {'; '.join(power.what for power in configuration.powers)}"
+    return [*findings, Finding(area, "ok", how)], True
+
+
+def _of_skills(settings: Settings, configuration: Configuration) -> list[Finding]:
+    catalog = settings.catalog(configuration.path)
+    try:
+        names = catalog.names()
+        remarks = check_catalog(catalog)
+    except SkillError as error:
+        return [Finding("skills", "error", error.message, error.hint)]
+    searched = ", ".join(str(folder) for folder in catalog.search_path)
+    if not names:
+        remedy = "`hyperguild init` makes some, --skills names a folder"
+        return [Finding("skills", "error", f"no skills in {searched}", remedy)]
+    findings = [Finding("skills", "ok", f"{', '.join(names)}, in {searched}")]
+    for remark in remarks:
+        remedy = "mend the file, then `hyperguild skills check`"
+        message = f"{remark.path}:{remark.line}: {remark.message}"
+        findings.append(Finding("skills", remark.severity, message, remedy))
+    return [*findings, *unknown_skills(configuration, names)]
+
+
+def _of_log(settings: Settings) -> list[Finding]:
+    area, path = "session log", settings.db_file()
+    try:
+        with translated(path):
+            if not path.exists() or path.stat().st_size == 0:
+                return [_not_yet(area, path)]
+            size = path.stat().st_size
+            version = _user_version(path)
+        if version >= len(MIGRATIONS):
+            open_for_reading(path, program_version=__version__).close()
+    except StoreError as error:
+        return [Finding(area, "error", error.message, error.hint)]
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        remedy = "make the file and its folder writable, or name another file with --db or $HYPERGUILD_DB"
+        return [Finding(area, "error", f"{path} cannot be written", remedy)]
+    findings = [Finding(area, "ok", f"{path}, version {version}, {_bytes(size)}, can be written")]
+    if version < len(MIGRATIONS):
+        message = f"of an older version; the next run brings it to version {len(MIGRATIONS)}, with a backup"
+        findings.append(Finding(area, "note", message))
+    return findings
+
+
+def _not_yet(area: str, path: Path) -> Finding:
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if os.access(folder, os.W_OK | os.X_OK):
+        return Finding(area, "ok", f"none yet; the first run makes {path}")
+    remedy = f"make {folder} writable, or name another file with --db or $HYPERGUILD_DB"
+    return Finding(area, "error", f"{path} cannot be made: no permission to write in {folder}", remedy)
+
+
+def _user_version(path: Path) -> int:
+    """Return the version without writing to the file: opening it as the store does may migrate it."""
+    with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(round(size / 1e3), 1)} kB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

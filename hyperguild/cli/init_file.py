@@ -112,7 +112,7 @@ def group_snippet(members: Iterable[str]) -> str:
 
 
 _HEAD = """\
-# Written by `hyperguild init`. After a change: `hyperguild chains check`; what is reachable: `hyperguild doctor`.
+# Written by `hyperguild init`. `hyperguild chains check` checks it, `hyperguild doctor` also the servers.
 version: 1
 """
 
@@ -155,7 +155,7 @@ def _verifiers(answers: Answers) -> str:
         return ""
     return _block(
         [
-            "# Answers of local models are shown to the judge; what it refuses goes to the next tier, with its reason.",
+            "# The judge sees each answer of a local model; when it refuses one, the next tier is told why.",
             "verifiers:",
             f"  default: {{judge: {scalar(answers.judge)}}}",
         ]

@@ -102,6 +102,10 @@ class TrustStore:
             temporary.unlink(missing_ok=True)
 
 
+def _words(powers: object) -> tuple[str, ...]:
+    return tuple(str(what) for what in powers) if isinstance(powers, list) else ()
+
+
 def require_trust(found: FoundConfig, configuration: Configuration, store: TrustStore) -> None:
     """Return if the file may be used: it was named, has no powers, or is trusted. Raises `TrustError`."""
     powers = configuration.powers

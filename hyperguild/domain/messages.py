@@ -85,8 +85,9 @@ StreamPart = KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
 class Completion:
     """One finished generation.
 
-    `usage` includes what failed tries before it are known to have used. `load_ms` is the time until a cold model was ready (None where it was ready or that is not known),
-    `first_token_ms` the time from readiness to the first piece of text or reasoning, `duration_ms` the whole.
+    `usage` includes what failed tries before it are known to have used. `load_ms` is the time until a cold
+    model was ready (None where it was ready or that is not known), `first_token_ms` the time from readiness
+    to the first piece of text or reasoning, `duration_ms` the whole.
     """
 
     text: str

@@ -317,7 +317,7 @@ async def test_waiting_until_a_model_is_ready(rig: Rig) -> None:
 
     await rig.probe.wait_ready(model_on(PATIENT, "alpha"))
 
-    assert rig.clock.slept == pytest.approx([0.1, 0.15, 0.225, 0.3375, 0.5, 0.5])
+    assert rig.clock.slept == pytest.approx([0.05, 0.075, 0.1125, 0.16875, 0.2, 0.2])
 
 
 async def test_closing_the_probe_ends_what_is_under_way(rig: Rig) -> None:

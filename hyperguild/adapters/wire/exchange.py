@@ -136,6 +136,15 @@ class Exchanger:
             except (httpx.RequestError, httpx.InvalidURL) as exc:
                 raise error_from_transport(peer, exc, began=began) from exc
 
+    def open(self) -> httpx.AsyncClient:
+        """Return the client, made now if need be; that takes tens of milliseconds and connects nothing.
+
+        Raises `ModelError` as `open_http` does.
+        """
+        if self._http is None:
+            self._http = open_http(self.endpoint, self._transport_factory)
+        return self._http
+
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
         if self._http is not None:
@@ -144,12 +153,10 @@ class Exchanger:
     async def _prepared(self, model: Model | None) -> tuple[httpx.AsyncClient, dict[str, str]]:
         try:
             headers = auth_headers(self.endpoint, await self._keys.key(self.endpoint))
-            if self._http is None:
-                self._http = open_http(self.endpoint, self._transport_factory)
+            return self.open(), headers
         except ModelError as error:
             error.model = None if model is None else model.name
             raise
-        return self._http, headers
 
 
 def _encoded(body: Mapping[str, Any], peer: Peer) -> bytes:

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import anyio.abc  # noqa: F401  # httpx would import it in its first request, within that request's time limit
 import httpx
 
 from hyperguild.adapters.wire.wording import one_line, shown_url
