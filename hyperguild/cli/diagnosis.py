@@ -207,7 +207,9 @@ def _not_listed(area: str, use: Use, inventory: EndpointInventory) -> Finding:
     near = did_you_mean(model.upstream, names_of(inventory))
     message = f"{model.name}: the server lists no model {model.upstream}{near} ({use.words})"
     if model.endpoint.kind == "llama-swap":
-        remedy = "set `upstream` to a name of `hyperguild models`; one that is `unlisted` there works all the same"
+        remedy = (
+            "set `upstream` to a name of `hyperguild models`; one that is `unlisted` there works all the same"
+        )
         return Finding(area, "error", message, remedy)
     return Finding(area, "warning", message, "aliases are often not listed; else set `upstream` to its name")
 

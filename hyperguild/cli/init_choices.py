@@ -48,9 +48,7 @@ def default_judge(models: Sequence[ListedModel], order: Sequence[str]) -> str | 
         return None
     own = [model for model in models if model.kind == "model" and is_for_chat(model)]
     named = [model.id for model in own if _is_judge(model.id)]
-    idle = sorted(
-        (model for model in own if model.id not in order), key=lambda model: model.state != "ready"
-    )
+    idle = sorted((model for model in own if model.id not in order), key=lambda model: model.state != "ready")
     return next(iter([*named, *(model.id for model in idle)]), order[-1])
 
 
