@@ -108,7 +108,7 @@ def fill_list(page: Page, chains: Sequence[Mapping[str, Any]]) -> None:
 
 def fill_page(page: Page, chain: Mapping[str, Any]) -> None:
     """Put a chain as of `chain_object` on the page."""
-    page.label_width = 12
+    page.label_width = 13
     page.add((f"chain {chain['name']}", "bold"), ("  (default)" if chain["default"] else "", "dim"))
     verifier = chain["verifier"]
     feedback = chain["feedback"]

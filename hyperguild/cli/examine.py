@@ -117,9 +117,9 @@ class _EndpointDoctor:
             inventory = await take_inventory(endpoint, self._keys)
         except ModelError as error:
             return [_failure(area, endpoint, error)]
-        version = f" (version {inventory.version})" if inventory.version else ""
+        version = f" {inventory.version}" if inventory.version else ""
         count = f"{len(inventory.models)} model{'' if len(inventory.models) == 1 else 's'}"
-        findings = [Finding(area, "ok", f"{endpoint.kind} at {endpoint.base_url} answers{version}: {count}")]
+        findings = [Finding(area, "ok", f"{endpoint.kind}{version} at {endpoint.base_url} answers: {count}")]
         findings += [finding for use in uses for finding in model_findings(area, use, inventory)]
         if endpoint.kind == "llama-swap":
             findings += await self._of_probe(area, endpoint, uses, inventory)

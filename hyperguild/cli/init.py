@@ -18,6 +18,46 @@ if TYPE_CHECKING:
     # Start-up counts: these are imported only when the command runs.
     from hyperguild.adapters.probes import EndpointInventory
     from hyperguild.cli.init_file import Answers
+    from hyperguild.cli.page import Page
+    from hyperguild.config.configuration import Configuration
+
+INIT_EPILOG = """\b
+Examples:
+  hyperguild init
+  hyperguild init --llama-swap http://192.168.1.20:8080 --api-key-env LLAMA_SWAP_KEY
+  hyperguild init --yes --order phi4,qwen-coder-32b --judge qwen3-8b --cloud none
+
+Without a terminal, or with --yes, nothing is asked.
+"""
+
+
+@click.command(epilog=INIT_EPILOG)
+@click.option(
+    "--llama-swap", "url", metavar="URL", help="The llama-swap server; http://127.0.0.1:8080, if not given."
+)
+@click.option("--api-key-env", metavar="NAME", help="Environment variable that holds the server's key.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("chains.yaml"),
+    show_default=True,
+    help="File to write; the skills go into skills/ beside it.",
+)
+@click.option("--order", metavar="A,B", help="Models to try, cheapest first.")
+@click.option("--judge", metavar="NAME", help="Model that judges local answers.")
+@click.option(
+    "--cloud", type=click.Choice(["anthropic", "openai", "none"]), help="Tier after the local ones."
+)
+@click.option("--cloud-model", metavar="NAME", help="Model of the cloud tier.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; take for granted what is not given.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.pass_obj
+def init(settings: Settings, /, output: Path, *, yes: bool, force: bool, **wishes: str | None) -> None:
+    """Write chains.yaml and skills for your servers.
+
+    Lists the models of a llama-swap server, asks in what order to try them, which one judges their answers,
+    and what cloud model comes last. Skill folders that are there already are kept.
+    """
     from hyperguild.cli.init_dialog import Wishes, ask_all, find_server  # noqa: PLC0415  # start-up
     from hyperguild.cli.page import Page  # noqa: PLC0415
 
@@ -64,6 +104,9 @@ def _tell_file(page: Page, output: Path, answers: Answers) -> None:
     names = [*answers.order, *([cloud_name(answers)] if answers.cloud is not None else [])]
     judged = f"; {answers.judge} judges the local ones" if answers.judge is not None else ""
     page.add(("wrote ", ""), (str(output), "bold"), (f": {', then '.join(names)}{judged}", ""), hang=2)
+    if answers.judge in answers.order:
+        told = f"{answers.judge} judges its own answers, too; another model would be stricter (--judge NAME)"
+        page.add(("· ", "cyan"), (told, ""), hang=2)
 
 
 def _copy_skills(page: Page, target: Path) -> None:
@@ -120,14 +163,14 @@ def _tell_evictions(page: Page, answers: Answers, inventory: EndpointInventory) 
     if all(stay_together(inventory, judge, worker) for worker in workers):
         page.add((f"{judge} stays loaded beside the models that it judges.", ""))
         return
+    told = (
+        f"Unless llama-swap is told otherwise it keeps one model loaded at a time: the judge {judge} and "
+        f"{', '.join(workers)} evict each other at every answer. If they fit into memory together, add "
+        "this to its configuration:"
+    )
     page.add(
         ("! ", "yellow"),
-        (
-            f"Unless llama-swap is told otherwise it keeps one model loaded at a time: the judge {judge} and "
-            f"{', '.join(workers)} evict each other at every answer. If they fit into memory together, add "
-            "this to its configuration:",
-            "",
-        ),
+        (told, ""),
         hang=2,
     )
     page.gap()

@@ -19,9 +19,9 @@ GROUP = "hyperguild"
 MAX_NAME_CHARS = 200
 """Longer names are refused in chains.yaml."""
 
-_ENDPOINTS: Mapping[Provider, str] = {
-    "anthropic": ('{kind: anthropic, base_url: "https://api.anthropic.com", api_key_env: ANTHROPIC_API_KEY}'),
-    "openai": '{kind: openai, base_url: "https://api.openai.com/v1", api_key_env: OPENAI_API_KEY}',
+_ADDRESSES: Mapping[Provider, str] = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
 }
 
 KEY_VARIABLES: Mapping[Provider, str] = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
@@ -30,13 +30,14 @@ KEY_VARIABLES: Mapping[Provider, str] = {"anthropic": "ANTHROPIC_API_KEY", "open
 CLOUD_MODELS: Mapping[Provider, str] = {"anthropic": "claude-sonnet-4-6", "openai": "gpt-5-mini"}
 """The model of each provider where none is asked for."""
 
-_FACTS: Mapping[str, str] = {
-    "claude-sonnet-4-6": (
-        "context_window: 200000, price: {input: 3.0, output: 15.0, cached_input: 0.3, cache_write: 3.75}"
-    ),
-    "gpt-5-mini": "context_window: 400000, price: {input: 0.25, output: 2.0, cached_input: 0.025}",
+_WINDOWS: Mapping[str, int] = {"claude-sonnet-4-6": 200_000, "gpt-5-mini": 400_000}
+"""In tokens, as the providers publish them."""
+
+_PRICES: Mapping[str, str] = {
+    "claude-sonnet-4-6": "{input: 3.0, output: 15.0, cached_input: 0.3, cache_write: 3.75}",
+    "gpt-5-mini": "{input: 0.25, output: 2.0, cached_input: 0.025}",
 }
-"""Windows in tokens, and list prices in USD per million tokens, as the providers publish them."""
+"""List prices in USD per million tokens, as the providers publish them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def scalar(text: str) -> str:
 
     It can stand as a key and as a value, also between the braces of a mapping.
     """
-    dumped: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=2**31)
+    # Written as it is, a line break of Unicode would end the line.
+    as_is = text.isprintable()
+    dumped: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=as_is, width=2**31)
     return dumped.strip()[1:-1]
 
 
@@ -112,7 +115,8 @@ def group_snippet(members: Iterable[str]) -> str:
 
 
 _HEAD = """\
-# Written by `hyperguild init`. `hyperguild chains check` checks it, `hyperguild doctor` also the servers.
+# Written by `hyperguild init`.
+# `hyperguild chains check` says what is wrong with it, `hyperguild doctor` also what is with the servers.
 version: 1
 """
 
@@ -122,11 +126,16 @@ def _endpoints(answers: Answers) -> str:
     if answers.server is not None:
         # Strings of endpoints may hold ${VAR}; this one is meant as it is.
         address = answers.server.base_url.replace("${", "$${")
-        key = f", api_key_env: {answers.server.api_key_env}" if answers.server.api_key_env else ""
-        lines.append(f"  {SWAP}: {{kind: llama-swap, base_url: {_quoted(address)}{key}}}")
+        lines += _endpoint(SWAP, "llama-swap", address, answers.server.api_key_env)
     if answers.cloud is not None:
-        lines.append(f"  {answers.cloud.provider}: {_ENDPOINTS[answers.cloud.provider]}")
+        provider = answers.cloud.provider
+        lines += _endpoint(provider, provider, _ADDRESSES[provider], KEY_VARIABLES[provider])
     return _block(lines)
+
+
+def _endpoint(name: str, kind: str, base_url: str, api_key_env: str | None) -> list[str]:
+    lines = [f"  {name}:", f"    kind: {kind}", f"    base_url: {scalar(base_url)}"]
+    return [*lines, f"    api_key_env: {scalar(api_key_env)}"] if api_key_env else lines
 
 
 def _models(answers: Answers) -> str:
@@ -139,15 +148,19 @@ def _models(answers: Answers) -> str:
         local[answers.judge] = None
     lines += [f"  {scalar(name)}: {{endpoint: {SWAP}}}" for name in local]
     if answers.cloud is not None:
-        lines.append(f"  {scalar(cloud_name(answers))}: {_cloud_model(answers.cloud, cloud_name(answers))}")
+        lines += _cloud_model(answers.cloud, cloud_name(answers))
     return _block(lines)
 
 
-def _cloud_model(cloud: Cloud, name: str) -> str:
-    facts = _FACTS.get(cloud.model)
-    upstream = f", upstream: {scalar(cloud.model)}" if name != cloud.model else ""
-    note = "   # USD per million tokens" if facts else ""
-    return f"{{endpoint: {cloud.provider}{upstream}{f', {facts}' if facts else ''}}}{note}"
+def _cloud_model(cloud: Cloud, name: str) -> list[str]:
+    lines = [f"  {scalar(name)}:", f"    endpoint: {cloud.provider}"]
+    if name != cloud.model:
+        lines.append(f"    upstream: {scalar(cloud.model)}")
+    if cloud.model in _WINDOWS:
+        lines.append(f"    context_window: {_WINDOWS[cloud.model]}")
+    if cloud.model in _PRICES:
+        lines.append(f"    price: {_PRICES[cloud.model]}   # USD per million tokens")
+    return lines
 
 
 def _verifiers(answers: Answers) -> str:
@@ -179,10 +192,6 @@ def _chains(answers: Answers) -> str:
 def _tier(name: str) -> str:
     # By its name it would count as a cloud model, whose answers are not judged.
     return f"{{model: {scalar(name)}, tier: local}}" if name.startswith("claude-") else scalar(name)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _block(lines: list[str]) -> str:

@@ -125,16 +125,20 @@ def fill_page(page: Page, rows: Sequence[ModelRow], inventories: Inventories, *,
 
 def _add_notes(page: Page, configured: Sequence[ModelRow], inventories: Inventories) -> None:
     """Add why endpoints could not be asked, and which models a llama-swap server does not list."""
-    page.gap()
-    for name, error in inventories.errors.items():
-        page.add((name, "bold"), (f": {error}", "red"), hang=2)
+    notes: list[tuple[Part, Part]] = [
+        ((name, "bold"), (f": {error}", "red")) for name, error in inventories.errors.items()
+    ]
     for row in configured:
         inventory = inventories.found.get(row.endpoint)
         # Clouds answer to names that they do not list; llama-swap lists all but hidden models.
         if row.listed is False and row.state is not None and inventory is not None:
             near = did_you_mean(row.upstream, [model.id for model in inventory.models])
             remark = near or "; it is misspelt, or hidden there"
-            page.add((row.endpoint, "bold"), (f": lists no {quoted(row.upstream)}{remark}", "yellow"), hang=2)
+            notes.append(((row.endpoint, "bold"), (f": lists no {quoted(row.upstream)}{remark}", "yellow")))
+    if notes:
+        page.gap()
+    for note in notes:
+        page.add(*note, hang=2)
 
 
 async def _ask(endpoint: Endpoint, keys: KeyRing) -> EndpointInventory | ModelError:

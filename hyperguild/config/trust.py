@@ -48,10 +48,7 @@ class TrustStore:
 
     def trusted_files(self) -> dict[str, tuple[str, ...]]:
         """Return the path of every trusted file, with what it may do, in words. Raises `TrustError`."""
-        return {
-            path: tuple(str(what) for what in entry.get("powers") or ())
-            for path, entry in self._files().items()
-        }
+        return {path: _words(entry.get("powers")) for path, entry in self._files().items()}
 
     def revoke(self, config_path: Path) -> bool:
         """Forget a file; tell whether it was trusted. Raises `TrustError`."""
