@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
-from hyperguild.cli.diagnosis import look_up
+from hyperguild.cli.diagnosis import look_up, names_of
 from hyperguild.cli.init_file import CLOUD_MODELS, KEY_VARIABLES, Cloud, Provider, is_usable
 from hyperguild.config.wording import did_you_mean, quoted
 from hyperguild.errors import UsageError
@@ -104,7 +104,7 @@ def parse_model(word: str, inventory: EndpointInventory) -> str:
         return known.model.id
     if word.isascii() and word.isdecimal() and 0 < int(word[:6]) <= len(models):
         return models[int(word[:6]) - 1].id
-    near = did_you_mean(word, [model.id for model in models])
+    near = did_you_mean(word, names_of(inventory))
     listed = ", ".join(model.id for model in models[:8])
     more = ", …" if len(models) > 8 else ""
     raise UsageError(f"the server has no model {quoted(word)}{near}", hint=f"it has {listed}{more}")

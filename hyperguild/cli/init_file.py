@@ -97,9 +97,11 @@ def scalar(text: str) -> str:
 
     It can stand as a key and as a value, also between the braces of a mapping.
     """
-    # Written as it is, a line break of Unicode would end the line.
-    as_is = text.isprintable()
-    dumped: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=as_is, width=2**31)
+    # Between double quotes a line break is written as an escape, and does not end the line.
+    style = None if text.isprintable() else '"'
+    dumped: str = yaml.safe_dump(
+        [text], default_flow_style=True, default_style=style, allow_unicode=style is None, width=2**31
+    )
     return dumped.strip()[1:-1]
 
 

@@ -27,17 +27,11 @@ from hyperguild.domain.chain import (
     RegexCheck,
 )
 from hyperguild.domain.records import CheckResult
+from hyperguild.domain.text import cleaned, clipped, clipped_tail, encodable
 from hyperguild.errors import VerifierError
+from hyperguild.verification.fences import fenced_blocks, less_code_fence
 from hyperguild.verification.process import ProgramEnd, run_program
 from hyperguild.verification.subject import Subject
-from hyperguild.verification.text import (
-    cleaned,
-    clipped,
-    clipped_tail,
-    encodable,
-    fenced_blocks,
-    less_code_fence,
-)
 
 MESSAGE_CHARS_MAX = 1_000
 REGEX_TIMEOUT_S = 1.0

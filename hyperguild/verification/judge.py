@@ -11,6 +11,7 @@ from statistics import fmean
 from hyperguild.domain.chain import Judge, Model, RetryPolicy
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
+from hyperguild.domain.text import clipped
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import ModelError, VerifierError
 from hyperguild.inference.call import ModelCaller
@@ -24,7 +25,6 @@ from hyperguild.verification.judge_prompt import (
 )
 from hyperguild.verification.judge_reply import JudgeReply, NoVerdictError, parse_reply
 from hyperguild.verification.subject import Subject
-from hyperguild.verification.text import clipped
 from hyperguild.verification.watch import VerifierWatch
 
 NONCE_DRAWS = 8

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperguild.domain.messages import Message
+from hyperguild.domain.text import clipped, encodable
 from hyperguild.verification.subject import Subject
-from hyperguild.verification.text import clipped, encodable
 
 FEEDBACK_CHARS_MAX = 600
 """The contract's bound, in the schema too, so that a grammar-driven server always closes the string."""

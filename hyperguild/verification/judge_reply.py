@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hyperguild.domain.messages import TextDelta
+from hyperguild.domain.text import cleaned, clipped
 from hyperguild.inference.reasoning import ThinkSplitter
+from hyperguild.verification.fences import less_code_fence
 from hyperguild.verification.judge_prompt import FEEDBACK_CHARS_MAX
-from hyperguild.verification.text import cleaned, clipped, less_code_fence
 
 KEYS = frozenset({"accept", "score", "feedback"})
 

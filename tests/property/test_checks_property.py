@@ -22,11 +22,12 @@ from hyperguild.domain.chain import (
     RegexCheck,
 )
 from hyperguild.domain.records import CheckResult
+from hyperguild.domain.text import cleaned, clipped, clipped_tail
 from hyperguild.verification.checks import run_check, run_checks
+from hyperguild.verification.fences import fenced_blocks, less_code_fence
 from hyperguild.verification.json_program import json_faults
 from hyperguild.verification.python_program import python_faults
 from hyperguild.verification.subject import Subject
-from hyperguild.verification.text import cleaned, clipped, clipped_tail, fenced_blocks, less_code_fence
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates included
 CODE = st.text(st.sampled_from("xy=1+():[]{}\n \t'\"#\\@,.-*`~\0if def"), max_size=60)

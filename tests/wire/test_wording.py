@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperguild.adapters.wire.retry_after import RETRY_AFTER_MAX_S, retry_after_s
-from hyperguild.adapters.wire.wording import one_line, shown_url, tail
+from hyperguild.adapters.wire.wording import one_line, shown_url
 
 
 @settings(deadline=None)
@@ -25,12 +25,7 @@ def test_secrets_are_cut_out_the_longest_first() -> None:
 
 
 def test_escapes_vanish() -> None:
-    assert one_line("\x1b]0;title\x07a\x1b[1;31mb\x1b[0m\nc") == "a b c"
-
-
-def test_the_tail_of_a_text() -> None:
-    assert tail("  abcdef \n", 3) == "…ef"
-    assert tail("ab", 3) == "ab"
+    assert one_line("\x1b]0;title\x07a\x1b[1;31mb\x1b[0m\nc") == "ab c"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hyperguild.adapters.models.anthropic_stream import FINISH_REASONS
 from hyperguild.adapters.models.token_counts import anthropic_usage
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.program import Program, ProgramStartError
-from hyperguild.adapters.wire.wording import one_line, tail
+from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.messages import (
     Finish,
@@ -24,6 +24,7 @@ from hyperguild.domain.messages import (
     TextDelta,
     UsageReport,
 )
+from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import BadRequestError, CommandError, ModelError
 
@@ -244,4 +245,4 @@ class _Output:
 
 
 def _end_of(said: str) -> str:
-    return tail(said, _COMPLAINT_MAX_CHARS) or "it said nothing"
+    return clipped_tail(said.strip(), _COMPLAINT_MAX_CHARS) or "it said nothing"

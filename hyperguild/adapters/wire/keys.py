@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 
 from hyperguild.adapters.wire.program import Program, ProgramStartError
 from hyperguild.adapters.wire.single_flight import SingleFlight
-from hyperguild.adapters.wire.wording import one_line, tail
+from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, KeySource
+from hyperguild.domain.text import clipped_tail
 from hyperguild.errors import AuthError
 
 SecretListener = Callable[[str, str], None]
@@ -141,6 +142,7 @@ async def _from_command(argv: tuple[str, ...], env: Mapping[str, str], endpoint:
         raise AuthError(one_line(f"{shown}: {exc}"), hint=hint, endpoint=endpoint) from exc
     if code != 0:
         # stderr alone is quoted: stdout may hold the key
-        message = f"{shown} failed with exit code {code}: {tail(program.complaint, 200) or 'it said nothing'}"
+        complaint = clipped_tail(program.complaint, 200) or "it said nothing"
+        message = f"{shown} failed with exit code {code}: {complaint}"
         raise AuthError(one_line(message), hint=hint, endpoint=endpoint)
     return output.decode("utf-8", errors="replace").strip()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from hyperguild.cli.main import run_command_line
@@ -106,8 +107,6 @@ def test_models_that_are_loaded_at_once_need_no_group(
 
 
 def load(fleet: FleetProcess, models: Sequence[str]) -> None:
-    import httpx
-
     for model in models:
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
         httpx.post(f"{fleet.url}/v1/chat/completions", json=body, timeout=30).raise_for_status()
@@ -182,7 +181,7 @@ def test_another_file_is_named_in_the_next_commands(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--order", "phi5"], 'did you mean "phi-4-q4"?'),
+        (["--order", "phi5"], 'did you mean "phi4"?'),
         (["--judge", "qwen3-9b"], 'did you mean "qwen3-8b"?'),
         (["--llama-swap", "ftp://x"], "must begin with http"),
         (["--cloud", "none", "--cloud-model", "x"], "exclude each other"),

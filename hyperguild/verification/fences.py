@@ -1,36 +1,11 @@
-"""Text of programs and models made fit for feedback, logs and terminals; code fences."""
+"""Code fences in Markdown: the block around a whole text, and the blocks within one."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_ESCAPE_SEQUENCE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # CSI, OSC, the short ones
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what reorders text
 _FENCE_LINE = re.compile(r"(?P<indent>[ \t]*)(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)")
-
-
-def encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can carry and UTF-8 cannot, by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def cleaned(text: str) -> str:
-    """Drop terminal escape sequences and control characters; keep tabs, make every line end a newline."""
-    text = _ESCAPE_SEQUENCE.sub("", encodable(text))
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def clipped(text: str, limit: int) -> str:
-    """Return at most `limit` characters: where there are more, the head and `…`."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-def clipped_tail(text: str, limit: int) -> str:
-    """Return at most `limit` characters: where there are more, `…` and the tail."""
-    return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :].lstrip()
 
 
 def less_code_fence(text: str) -> str:

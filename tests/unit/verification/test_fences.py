@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hyperguild.verification.text import (
-    FencedBlock,
-    cleaned,
-    clipped,
-    clipped_tail,
-    fenced_blocks,
-    less_code_fence,
-)
+from hyperguild.domain.text import cleaned, clipped, clipped_tail
+from hyperguild.verification.fences import FencedBlock, fenced_blocks, less_code_fence
 
 
 def test_cleaned_text_does_nothing_to_a_terminal() -> None:

@@ -1,0 +1,44 @@
+"""Text of models, programs and servers, made fit for a terminal, a log, an error or a prompt."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links, clipboard
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
+    r"|\x1b[ -/]*[0-~]?"  # other escapes
+)
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed
+    r"\u2028\u2029"  # line ends that only some programs see
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
+)
+
+
+def encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can carry and UTF-8 cannot, by question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cleaned(text: str) -> str:
+    """Drop all that a terminal would act on, and what reorders text; make every line end a line feed."""
+    text = _ESCAPES.sub("", encodable(text))
+    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return the text cleaned, on one line, its characters all printable, in at most `limit` of them."""
+    flat = " ".join(cleaned(text).split())
+    return clipped(flat if flat.isprintable() else "".join(filter(str.isprintable, flat)), limit)
+
+
+def clipped(text: str, limit: int) -> str:
+    """Return at most `limit` characters: where there are more, the head and `…`."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)].rstrip() + "…"
+
+
+def clipped_tail(text: str, limit: int) -> str:
+    """Return at most `limit` characters: where there are more, `…` and the tail, which says why it failed."""
+    return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :].lstrip()
