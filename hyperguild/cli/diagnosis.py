@@ -141,8 +141,8 @@ def eviction_findings(
             yield Finding(
                 area,
                 "warning",
-                f"the judge {judge} and what it judges ({', '.join(apart)}) probably evict each other at each "
-                "answer: llama-swap keeps one model loaded at a time, unless a group says otherwise",
+                f"the judge {judge} and what it judges ({', '.join(apart)}) probably evict each other at "
+                "every answer: llama-swap keeps one model loaded at a time, unless a group says otherwise",
                 "if they fit into memory together, put them into one group of llama-swap's configuration:\n"
                 f"{group_snippet((judge, *workers))}",
             )

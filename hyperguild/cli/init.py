@@ -89,10 +89,9 @@ def _write(output: Path, answers: Answers, env: Mapping[str, str], *, force: boo
     configuration = load_config_text(text, output, env)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        # "x": another process may have written one since it was looked for.
         with output.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{output} is there already", hint="--force replaces it") from error
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}", hint="see --output") from error
     return configuration

@@ -118,7 +118,7 @@ def group_snippet(members: Iterable[str]) -> str:
 
 _HEAD = """\
 # Written by `hyperguild init`.
-# `hyperguild chains check` says what is wrong with it, `hyperguild doctor` also what is with the servers.
+# `hyperguild chains check` says what is wrong with it; `hyperguild doctor` asks the servers, too.
 version: 1
 """
 
@@ -161,7 +161,8 @@ def _cloud_model(cloud: Cloud, name: str) -> list[str]:
     if cloud.model in _WINDOWS:
         lines.append(f"    context_window: {_WINDOWS[cloud.model]}")
     if cloud.model in _PRICES:
-        lines.append(f"    price: {_PRICES[cloud.model]}   # USD per million tokens")
+        lines.append("    # USD per million tokens")
+        lines.append(f"    price: {_PRICES[cloud.model]}")
     return lines
 
 

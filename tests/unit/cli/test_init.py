@@ -197,6 +197,18 @@ def test_what_the_command_line_gets_wrong(
     assert not Path("chains.yaml").exists()
 
 
+def test_places_that_cannot_be_written(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("mine", encoding="utf-8")
+    code, _, err = init(capsys, "--llama-swap", fleet.url, "--output", "file/chains.yaml")
+    assert code == 2
+    assert "cannot be written" in err
+    Path("skills").write_text("mine", encoding="utf-8")
+    code, _, err = init(capsys, "--llama-swap", fleet.url)
+    assert code == 2
+    assert "cannot be copied" in err
+    assert err.count("\n") == 1
+
+
 def test_a_server_that_is_down_is_one_error_with_remedies(
     closed_port: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
