@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hyperguild.cli.output import json_text, one_line
+from hyperguild.cli.output import json_text
 from hyperguild.cli.page import Page, Part
 from hyperguild.config.chains import DEFAULT
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import listed, names_a_secret, quoted
 from hyperguild.domain.chain import Chain, Check, Judge, Tier, TimeLimits, VerifierSpec
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import Price
 from hyperguild.errors import UsageError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from hyperguild.cli.execution import Output, execute
 from hyperguild.cli.options import Settings
 from hyperguild.cli.request import ChainOptions, chosen_chain
-from hyperguild.cli.run import Output, execute
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.task import AttachedFile, Task
@@ -45,14 +45,20 @@ The task: review a Python function that drops its last element.
 """
 
 
-@click.command(
-    epilog="\b\nExamples:\n  hyperguild demo\n  hyperguild demo --json | jq .attempts\n  hyperguild sessions show last"
-)
+DEMO_EPILOG = """\b
+Examples:
+  hyperguild demo
+  hyperguild demo --json | jq .attempts
+  hyperguild sessions show last
+"""
+
+
+@click.command(epilog=DEMO_EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print the result object.")
 @click.option("--events", "as_events", is_flag=True, help="Print events as JSON Lines.")
 @click.pass_obj
 def demo(settings: Settings, /, as_json: bool, as_events: bool) -> None:
-    """Walk a chain against a simulated fleet of models: a load, a refusal with its reason, a better answer."""
+    """Walk a chain against simulated models: a load, a refusal with its reason, a better answer."""
     package = files("hyperguild.simulation")
     code = package.joinpath("demo_task.py.txt").read_text(encoding="utf-8")
     click.echo(INTRODUCTION, err=True)

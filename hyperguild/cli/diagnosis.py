@@ -9,8 +9,9 @@ from typing import Literal
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.cli.init_file import group_snippet
 from hyperguild.config.configuration import Configuration
-from hyperguild.config.wording import did_you_mean, nearest
+from hyperguild.config.wording import did_you_mean
 from hyperguild.domain.chain import Endpoint, Judge, Model
+from hyperguild.domain.text import nearest
 
 Level = Literal["ok", "note", "warning", "error"]
 

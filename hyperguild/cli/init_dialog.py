@@ -22,9 +22,9 @@ from hyperguild.cli.init_choices import (
     parse_order,
 )
 from hyperguild.cli.init_file import CLOUD_MODELS, SWAP, Answers, Cloud, Server
-from hyperguild.cli.output import clean
 from hyperguild.config.hosts import fault_of_url
 from hyperguild.domain.chain import Endpoint, KeySource
+from hyperguild.domain.text import cleaned
 from hyperguild.errors import AuthError, ConfigError, ModelError, UsageError
 
 T = TypeVar("T")
@@ -58,12 +58,12 @@ def find_server(asked: Wishes, env: Mapping[str, str]) -> EndpointInventory | No
         named = asked.url or asked.api_key_env or asked.order or asked.judge
         if cloud is None or named or isinstance(error, AuthError):
             raise _no_server(asked, error) from error
-        click.echo(clean(f"no llama-swap: {error.message}"), err=True)
+        click.echo(cleaned(f"no llama-swap: {error.message}"), err=True)
     if asked.asks:
         click.confirm(f"Write a chain of the cloud model {cloud.model} alone?", default=True, abort=True)
     else:
         told = f"the chain has the cloud model {cloud.model} alone; --llama-swap URL names a server"
-        click.echo(clean(told), err=True)
+        click.echo(cleaned(told), err=True)
     return None
 
 
@@ -133,14 +133,16 @@ def _order(asked: Wishes, inventory: EndpointInventory) -> tuple[str, ...]:
 def _list_models(asked: Wishes, inventory: EndpointInventory) -> None:
     models = choosable(inventory)
     version = f" {inventory.version}" if inventory.version else ""
-    click.echo(clean(f"llama-swap{version} at {address_of(asked.url)} has:"))
+    click.echo(cleaned(f"llama-swap{version} at {address_of(asked.url)} has:"))
     width = max(len(model.id) for model in models)
     words = {"ready": "loaded", "starting": "loading", "cold": "not loaded"}
     for number, model in enumerate(models, 1):
         remarks = ["on another server" if model.kind == "peer" else words.get(model.state or "", "")]
         remarks += [f"also called {', '.join(model.aliases)}"] if model.aliases else []
         remarks += [] if is_for_chat(model) else ["not for chat, by its name"]
-        click.echo(clean(f"  {number:>2}  {model.id:<{width}}  {'; '.join(filter(None, remarks))}").rstrip())
+        click.echo(
+            cleaned(f"  {number:>2}  {model.id:<{width}}  {'; '.join(filter(None, remarks))}").rstrip()
+        )
     click.echo()
 
 
@@ -185,7 +187,7 @@ def _prompt(question: str, default: str | None, read: Callable[[str], T]) -> T:
             return read(text)
         except UsageError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            raise click.BadParameter(clean(f"{error.message}{hint}")) from error
+            raise click.BadParameter(cleaned(f"{error.message}{hint}")) from error
 
     answer: T = click.prompt(question, default=default, value_proc=take)
     return answer

@@ -13,6 +13,7 @@ import click
 
 from hyperguild import __version__
 from hyperguild.cli.options import Settings
+from hyperguild.domain.text import nearest
 from hyperguild.errors import ConfigError, HyperguildError
 
 COMMANDS = {
@@ -58,10 +59,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command when there is none of that name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib  # noqa: PLC0415  # only for this error
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else "; `hyperguild --help` lists them"
+            near = nearest(args[0], COMMANDS)
+            hint = f'; did you mean "{near}"?' if near else "; `hyperguild --help` lists them"
             raise click.UsageError(f'no command "{args[0]}"{hint}', ctx)
         return super().resolve_command(ctx, args)
 

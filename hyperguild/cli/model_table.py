@@ -12,12 +12,12 @@ from rich.cells import cell_len
 from hyperguild.adapters.probes import EndpointInventory, ListedModel, take_inventory
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.cli.chain_page import money, price_object
-from hyperguild.cli.output import one_line
 from hyperguild.cli.page import Page, Part
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import did_you_mean, quoted
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.records import WarmState
+from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import Price
 from hyperguild.errors import ModelError
 

@@ -7,7 +7,8 @@ import asyncio
 import click
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import one_line, print_json
+from hyperguild.cli.output import print_json
+from hyperguild.domain.text import one_line
 
 EPILOG = """\b
 Examples:

@@ -9,29 +9,10 @@ from typing import Any
 
 import click
 
-_CONTROL = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links, clipboard
-    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
-    r"|\x1b[ -/]*[0-~]?"  # other escapes
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters but tab and line feed
-    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
-)
-
+from hyperguild.domain.text import cleaned
 
 _ACTIVE_IN_JSON = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What `json.dumps` leaves as it is though a terminal acts on it; lines stay lines for every reader."""
-
-
-def clean(text: str) -> str:
-    """Return the text without anything a terminal would act on. Models write data, not commands."""
-    return _CONTROL.sub("", text.replace("\r\n", "\n"))
-
-
-def one_line(text: str, width: int) -> str:
-    """Return the text cleaned, on one line, shortened to `width` characters."""
-    flat = " ".join(clean(text).split())
-    return flat if len(flat) <= width else flat[: max(width - 1, 0)].rstrip() + "…"
 
 
 def seconds(ms: int | None) -> str:
@@ -68,5 +49,5 @@ def print_json(value: Any) -> None:
 
 def print_answer(text: str) -> None:
     """Print an answer on stdout: as it is into a pipe or file, cleaned on a terminal."""
-    shown = clean(text) if sys.stdout.isatty() else text
+    shown = cleaned(text) if sys.stdout.isatty() else text
     click.echo(shown, nl=not shown.endswith("\n"))

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from hyperguild.cli.output import clean
+from hyperguild.domain.text import cleaned
 
 NARROW = 60
 """Columns. Below this, what stands side by side elsewhere stands one under the other."""
@@ -38,7 +38,7 @@ def joined(*parts: Part) -> Text:
     """Return the parts as one text."""
     line = Text()
     for text, style in parts:
-        line.append(clean(text), style or None)
+        line.append(cleaned(text), style or None)
     return line
 
 
@@ -117,7 +117,7 @@ class Page:
     def quote(self, label: str, text: str, *, indent: int = 0, whole: bool = False, style: str = "") -> None:
         """Add a label with a text beside it that keeps its lines; folded to its first rows unless `whole`."""
         width = self.width - indent - self.label_width
-        rows, note = self._folded(clean(text).rstrip(), width, whole=whole)
+        rows, note = self._folded(cleaned(text).rstrip(), width, whole=whole)
         rows = [Text(row.plain, style) for row in rows]
         if note:
             rows += self._rows(Text(note, "dim"), width)
@@ -125,7 +125,7 @@ class Page:
 
     def text(self, text: str) -> None:
         """Add a text whole, with its own lines, from the first column."""
-        self.lines += self._rows(Text(clean(text).rstrip()), self.width)
+        self.lines += self._rows(Text(cleaned(text).rstrip()), self.width)
 
     def print(self) -> None:
         """Print all lines on stdout; without styles where these are not shown."""
@@ -160,7 +160,7 @@ class Page:
 
     def _beside(self, label: Part, rows: list[Text], indent: int) -> None:
         column = indent + self.label_width
-        heading = Text(" " * indent).append(clean(label[0]).ljust(self.label_width), label[1])
+        heading = Text(" " * indent).append(cleaned(label[0]).ljust(self.label_width), label[1])
         for number, row in enumerate(rows or [Text()]):
             self.lines.append(heading.append_text(row) if number == 0 else _moved_in(row, column))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Chain, Tier
+from hyperguild.domain.text import nearest
 from hyperguild.errors import UsageError
 
 
@@ -58,7 +58,7 @@ def _only(configuration: Configuration, chain: Chain, name: str) -> tuple[Tier, 
 def _from(chain: Chain, tiers: tuple[Tier, ...], name: str) -> tuple[Tier, ...]:
     names = [tier.model.name for tier in tiers]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(names)}"
+        near = nearest(name, names)
+        hint = f'did you mean "{near}"?' if near else f"it has {', '.join(names)}"
         raise UsageError(f"the chain {chain.name} has no tier {name}", hint=hint)
     return tiers[names.index(name) :]

@@ -11,13 +11,14 @@ from typing import Any
 from rich.cells import cell_len
 
 from hyperguild.cli.log_reading import Selection
-from hyperguild.cli.output import clean, dollars, seconds
+from hyperguild.cli.output import dollars, seconds
 from hyperguild.cli.page import Page, Part
 from hyperguild.cli.progress import outcome, reason
 from hyperguild.cli.timeline import GLYPHS, NAMES, STYLES, bar, longest_ms, phases, phases_used
 from hyperguild.cli.view import COLOURS, MARKS
 from hyperguild.cli.when import ago, local_time
 from hyperguild.domain.records import Attempt, RunResult, RunStatus, Step, StoredRun
+from hyperguild.domain.text import cleaned
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
 
@@ -193,7 +194,7 @@ def _row(page: Page, number: int, attempt: Attempt, result: RunResult) -> None:
 
 
 def _label_cells(attempt: Attempt) -> int:
-    return cell_len(clean(attempt.model)) + len("  ") + len(_place_of(attempt))
+    return cell_len(cleaned(attempt.model)) + len("  ") + len(_place_of(attempt))
 
 
 def _place_of(attempt: Attempt) -> str:

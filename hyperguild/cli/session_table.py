@@ -8,11 +8,12 @@ from datetime import datetime
 
 from rich.cells import cell_len
 
-from hyperguild.cli.output import dollars, one_line
+from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page, Part
 from hyperguild.cli.session_page import STATUS_STYLES
 from hyperguild.cli.when import ago
 from hyperguild.domain.records import SessionSummary
+from hyperguild.domain.text import one_line
 
 SUFFIX = 8
 """Characters of an id that are shown: its random end, which finds it again."""

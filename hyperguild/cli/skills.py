@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import clean, one_line, print_json
+from hyperguild.cli.output import print_json
+from hyperguild.domain.text import cleaned, one_line
 from hyperguild.errors import ConfigError, SkillError
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _first_sentence(description: str) -> str:
 def _say_none(catalog: SkillCatalog) -> None:
     searched = ", ".join(str(folder) for folder in catalog.search_path) or "no folder"
     click.echo(
-        clean(f"no skills (searched {searched}); `hyperguild init` makes some, --skills names a folder"),
+        cleaned(f"no skills (searched {searched}); `hyperguild init` makes some, --skills names a folder"),
         err=True,
     )
 

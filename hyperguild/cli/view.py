@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from hyperguild.cli.output import clean, one_line, seconds
+from hyperguild.cli.output import seconds
 from hyperguild.cli.progress import Progress, Row, outcome, reason, summary, times
 from hyperguild.domain.events import AttemptFinished, AttemptStarted, Event, LoadWaiting, RunFinished, Warned
+from hyperguild.domain.text import cleaned, one_line
 
 if TYPE_CHECKING:
     # rich is imported only on a terminal.
@@ -52,7 +53,7 @@ class PlainView:
                 self._say(summary(event.result))
 
     def _say(self, line: str) -> None:
-        click.echo(clean(line), err=True)
+        click.echo(cleaned(line), err=True)
 
 
 class LiveView:
@@ -99,9 +100,9 @@ class LiveView:
         from rich.spinner import Spinner  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        name, tier = Text(clean(row.model), style="bold"), Text(row.tier, style="dim")
+        name, tier = Text(cleaned(row.model), style="bold"), Text(row.tier, style="dim")
         if row.attempt is None:
-            return Spinner("dots", style="cyan"), name, tier, Text(clean(row.doing), style="cyan")
+            return Spinner("dots", style="cyan"), name, tier, Text(cleaned(row.doing), style="cyan")
         attempt = row.attempt
         colour = COLOURS[attempt.verdict]
         said = Text(f"{outcome(attempt)}", style=colour)

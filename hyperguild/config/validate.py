@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from hyperguild.config.report import Report
 from hyperguild.config.schema import ChainsFile
-from hyperguild.config.wording import DocumentPath, did_you_mean, listed, nearest
+from hyperguild.config.wording import DocumentPath, did_you_mean, listed
+from hyperguild.domain.text import nearest
 
 # Keys by which people try to write a secret into the file, in lower case and without - and _.
 _CLEAR_KEY = re.compile(

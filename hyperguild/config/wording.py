@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
+
+from hyperguild.domain.text import nearest
 
 PathPart = str | int
 DocumentPath = tuple[PathPart, ...]
@@ -62,13 +63,6 @@ def quoted(text: str) -> str:
 def shown_path(path: DocumentPath) -> str:
     """Join a path with dots. A part that holds a secret (`{api_key:sk-…}` is one key in YAML) is cut."""
     return ".".join(_shown_part(str(part)) for part in path)
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like the given one, or None where none is near."""
-    folded = {candidate.lower(): candidate for candidate in sorted(known)}
-    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return folded[near[0]] if near else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

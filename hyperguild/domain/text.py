@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _ESCAPES = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links, clipboard
@@ -42,3 +44,10 @@ def clipped(text: str, limit: int) -> str:
 def clipped_tail(text: str, limit: int) -> str:
     """Return at most `limit` characters: where there are more, `…` and the tail, which says why it failed."""
     return text if len(text) <= limit else "…" + text[len(text) - limit + 1 :].lstrip()
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like the given one, or None where none is near."""
+    folded = {candidate.lower(): candidate for candidate in sorted(known)}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None

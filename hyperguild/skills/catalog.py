@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperguild.domain.text import nearest
 from hyperguild.errors import SkillError
 from hyperguild.skills.manifest import MANIFEST_NAME, Skill, read_skill
 
@@ -83,8 +83,8 @@ class SkillCatalog:
         if not self.search_path:
             return "no folder is searched: give --skills DIR, set $HYPERGUILD_SKILLS, or run hyperguild init"
         names = [entry.name for entry in entries]
-        near = difflib.get_close_matches(name.lower(), names, n=3)
-        known = f"did you mean {' or '.join(near)}? " if near else ""
+        near = nearest(name, names)
+        known = f'did you mean "{near}"? ' if near else ""
         if not near and names:
             known = f"there are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}. "
         return f"{known}searched: {', '.join(_described(root) for root in self.search_path)}"

@@ -42,7 +42,9 @@ PLAIN_CHAIN = "  plain: [{model: strong, verify: false}]\n"
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the children's environment: a home of their own, and bytecode cached."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HYPERGUILD"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HYPERGUILD"))
+    }
     return kept | {
         "HOME": str(folder),
         "XDG_STATE_HOME": str(folder / "state"),

@@ -106,9 +106,7 @@ async def runs(
                 Path(folder) / f"{number}.db", scrubber=scrubber, log=LogPolicy(), clock=clock
             )
             stack.push_async_callback(store.aclose)
-            guild = await stack.enter_async_context(
-                open_guild(configured, {}, scrubber, transport=transport)
-            )
+            guild = await stack.enter_async_context(open_guild(configured, {}, scrubber, transport=transport))
 
             async def run(guild: Any = guild, store: Any = store) -> None:
                 result = await guild.run(request, store, sink)

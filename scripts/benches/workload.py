@@ -112,8 +112,8 @@ def _said(lines: list[str]) -> str:
     for line in lines:
         data = line.removeprefix("data: ").strip()
         if line.startswith("data: ") and data != "[DONE]":
-            for choice in json.loads(data)["choices"]:
-                text.append(choice["delta"].get("content") or "")
+            choices = json.loads(data)["choices"]
+            text += [choice["delta"].get("content") or "" for choice in choices]
     return "".join(text)
 
 

@@ -201,7 +201,7 @@ def test_exit_2_on_usage(home: Any, arguments: list[str], stdin: str | None) -> 
 def test_exit_3_on_an_unknown_skill_or_chain(home: Any) -> None:
     skill = home.run("run", "reveiw", "x")
     assert skill.code == 3
-    assert "did you mean review?" in skill.error
+    assert 'did you mean "review"?' in skill.error
     chain = home.run("run", "review", "x", "--chain", "wek")
     assert chain.code == 3
     assert 'did you mean "weak"?' in chain.error

@@ -132,7 +132,7 @@ def test_clipping_and_cleaning_keep_their_bounds(text: str, limit: int) -> None:
 @given(ANY_TEXT.filter(lambda text: "```" not in text))
 def test_a_fenced_text_comes_out_of_its_fence(text: str) -> None:
     assert less_code_fence(f"```json\n{text}\n```") == text
-    body = text.replace("\r\n", "\n")
+    body = f"{text}\n".replace("\r\n", "\n")
     assert [(block.language, block.text) for block in fenced_blocks(f"```py\n{text}\n```")] == [
-        ("py", f"{body}\n")
+        ("py", body)
     ]

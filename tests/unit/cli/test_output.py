@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.cli.output import clean, dollars, one_line, seconds
+from hyperguild.cli.output import dollars, seconds
+from hyperguild.domain.text import cleaned, one_line
 
 FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"} | set(
     "\u202a\u202e\u2066\u200f\u061c"
@@ -20,7 +21,7 @@ FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"
         ("\x1b]0;title\x07text", "text"),
         ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("a\x9b31mb", "ab"),
-        ("a\rb", "ab"),
+        ("a\rb", "a\nb"),
         ("a\r\nb\tc", "a\nb\tc"),
         ("abc\u202edef", "abcdef"),
         ("[bold]not markup[/bold]", "[bold]not markup[/bold]"),
@@ -28,12 +29,12 @@ FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"
     ],
 )
 def test_clean(raw: str, shown: str) -> None:
-    assert clean(raw) == shown
+    assert cleaned(raw) == shown
 
 
 @given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x1b[]\x9b\x07;m0\\"))))
 def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
-    assert not set(clean(text)) & FORBIDDEN
+    assert not set(cleaned(text)) & FORBIDDEN
 
 
 @given(st.text(), st.integers(1, 50))

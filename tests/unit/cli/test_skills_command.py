@@ -129,7 +129,7 @@ def test_an_unknown_skill_is_refused_with_the_nearest_name(
     for command in ("show", "check"):
         code, out, err = run(capsys, "--skills", "s", "skills", command, "reviw")
         assert (code, out) == (3, "")
-        assert err.startswith('error: there is no skill "reviw" (did you mean review?')
+        assert err.startswith('error: there is no skill "reviw" (did you mean "review"?')
         assert err.count("\n") == 1
 
 

@@ -68,7 +68,7 @@ def test_an_unknown_name_gets_the_nearest_one_and_the_search_path(tmp_path: Path
     with pytest.raises(SkillError, match='no skill "Reviwe"') as caught:
         SkillCatalog([tmp_path, tmp_path / "none"]).get("Reviwe")
     assert caught.value.hint == (
-        f"did you mean review? searched: {tmp_path}, {tmp_path / 'none'} (no such folder)"
+        f'did you mean "review"? searched: {tmp_path}, {tmp_path / "none"} (no such folder)'
     )
 
 

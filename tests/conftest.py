@@ -1,0 +1,12 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# No deadline: the machine is shared. In CI the same inputs each time: a landing must not hang on luck; new inputs
+# are drawn at every run elsewhere.
+settings.register_profile("hyperguild", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("hyperguild")
