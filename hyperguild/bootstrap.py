@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.models import open_client
@@ -17,7 +16,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Endpoint
-from hyperguild.domain.events import AnswerDelta, Event, RunFinished
+from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.records import RunResult
 from hyperguild.domain.run import RunRequest
@@ -103,34 +102,15 @@ class ScrubbingSink:
     def __init__(self, scrubber: Scrubber, inner: EventSink) -> None:
         self._scrubber = scrubber
         self._inner = inner
+        self._events = event_adapter()
 
     def emit(self, event: Event) -> None:
         """Pass the event on, its texts scrubbed."""
-        if isinstance(event, AnswerDelta) or not self._holds_secret(fields := event.model_dump()):
+        if isinstance(event, AnswerDelta):
             self._inner.emit(event)
             return
-        cleaned = type(event).model_validate(self._scrubber.scrub_json(fields))
+        cleaned = self._events.validate_python(self._scrubber.scrub_json(event.model_dump()))
         if isinstance(event, RunFinished) and isinstance(cleaned, RunFinished):
             result = cleaned.result.model_copy(update={"output": event.result.output})
             cleaned = cleaned.model_copy(update={"result": result})
         self._inner.emit(cleaned)
-
-    def _holds_secret(self, fields: dict[str, Any]) -> bool:
-        """Tell, by one look at all texts together, the many events that need no cleaning.
-
-        Whatever is found in one text is found in the joined ones too: a line break ends no word early and
-        continues none.
-        """
-        joined = "\n".join(_texts(fields))
-        return self._scrubber.scrub(joined) != joined
-
-
-def _texts(value: object) -> list[str]:
-    """Return every string in a dumped record, keys left out."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return []
-    return [text for item in value for text in _texts(item)]

@@ -153,8 +153,8 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
-    parser.add_argument("--seconds", type=float, default=0.4, help="length of one leg (0.4)")
-    parser.add_argument("--tokens", type=int, default=100, help="pieces of an answer (100)")
+    parser.add_argument("--seconds", type=float, default=0.25, help="length of one leg (0.25)")
+    parser.add_argument("--tokens", type=int, default=50, help="pieces of an answer (50)")
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 16, 64], help="concurrency (1 16 64)")
     options = parser.parse_args()
     print(f"{machine()}; answers of {options.tokens} tokens; medians of {options.rounds} rounds\n")

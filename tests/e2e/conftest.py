@@ -24,7 +24,7 @@ BAD = "Looks fine to me."
 CHAINS = """\
 version: 1
 endpoints:
-  swap: {{kind: llama-swap, base_url: "{url}"}}
+  swap: {{kind: llama-swap, base_url: "{url}", probe_timeout_ms: 5000}}
   cloud: {{kind: anthropic, base_url: "{url}/anthropic", api_key_env: CLOUD_KEY}}
 models:
   phi4: {{endpoint: swap, context_window: 16384}}

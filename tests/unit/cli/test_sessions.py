@@ -194,13 +194,13 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 class TestList:
     def test_newest_first(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
         old = log.add(log.walk(), task="The old one", age=timedelta(hours=3))
-        new = log.add(log.walk(), task="The new one\nand more", age=timedelta(minutes=2))
+        new = log.add(log.walk(), task="The new one\nand more", age=timedelta(hours=2))
         code, out, err = run(capsys, "list")
         assert (code, err) == (0, "")
         header, first, second = out.splitlines()
         assert header.split() == ["session", "when", "status", "cost", "skill", "task"]
         cells = re.split(r"\s{2,}", first)
-        assert cells == [new.session_id[-8:], "2 min ago", "accepted", "$0.0042", "review", "The new one"]
+        assert cells == [new.session_id[-8:], "2 h ago", "accepted", "$0.0042", "review", "The new one"]
         assert second.startswith(f"{old.session_id[-8:]}  3 h ago")
 
     def test_a_session_of_several_runs_counts_their_ends(
