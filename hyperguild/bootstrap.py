@@ -18,13 +18,12 @@ from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Endpoint
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
-from hyperguild.domain.records import RunResult
+from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.walk import Tools, walk
 from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
-from hyperguild.verification.verifier import Verifier
 
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 """Names of headers whose values are secrets."""
@@ -46,10 +45,18 @@ class Guild:
     ids: IdSource
 
     async def run(self, request: RunRequest, store: SessionStore, sink: EventSink) -> RunResult:
-        """Walk the request through its chain; see `orchestration.walk.walk` for what is raised."""
-        verifier = Verifier(self.caller, self.ids)
-        tools = Tools(self.caller, verifier, store, self.clock, self.ids)
-        return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
+        """Walk the request through its chain; see `orchestration.walk.walk` for what is raised.
+
+        Messages of errors are scrubbed, for they quote what servers say; the result is the caller's as it is.
+        """
+        tools = Tools(self.caller, store, self.clock, self.ids)
+        try:
+            return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
+        except RunError as error:
+            error.message = self.scrubber.scrub(error.message)
+            error.hint = self.scrubber.scrub(error.hint) if error.hint else None
+            error.args = (error.message,)
+            raise
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import os
 
 from hypothesis import settings
 
-# No deadline: the machine is shared. In CI the same inputs each time: a landing must not hang on luck; new inputs
-# are drawn at every run elsewhere.
+# No deadline: the machine is shared. In CI the same inputs each time, since a landing must not hang on luck;
+# elsewhere new inputs are drawn at every run.
 settings.register_profile("hyperguild", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("hyperguild")

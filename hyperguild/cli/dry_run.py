@@ -10,7 +10,7 @@ import click
 from hyperguild.bootstrap import open_guild
 from hyperguild.cli.output import dollars
 from hyperguild.config.configuration import Configuration
-from hyperguild.domain.messages import Message, ModelRequest
+from hyperguild.domain.messages import Message
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.orchestration.decide import Situation, obstacle, worst_cost_usd
@@ -40,9 +40,12 @@ async def preview(
             *request.history,
             Message("user", request.task.rendered(), request.task.images),
         )
-        tokens = ModelRequest(tier.model, messages).estimated_input_tokens()
+        tokens = sum(message.estimated_tokens() for message in messages)
         state = states[tier.model.name]
-        blocked = obstacle(Situation(chain, prompt_tokens=tokens, has_images=bool(request.task.images)), tier)
+        situation = Situation(
+            chain, task_tokens=tokens, prompt_tokens=tokens, has_images=bool(request.task.images)
+        )
+        blocked = obstacle(situation, tier)
         rows.append(
             {
                 "position": tier.position,
@@ -53,7 +56,7 @@ async def preview(
                 "swap": state == "cold" and bool(ready - {tier.model.name}),
                 "verified": tier.verify,
                 "input_tokens": tokens,
-                "max_cost_usd": worst_cost_usd(tier, tokens),
+                "max_cost_usd": worst_cost_usd(chain, tier, tokens),
                 "skip": None if blocked is None else {"cause": blocked.cause, "reason": blocked.reason},
             }
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
@@ -14,21 +14,25 @@ import click
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.bootstrap import Guild, open_guild
 from hyperguild.cli.dry_run import preview, print_preview
+from hyperguild.cli.interruption import INTERRUPTED, Interruption
 from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import json_text, print_answer, print_json
+from hyperguild.cli.output import print_answer, print_json
 from hyperguild.cli.request import ChainOptions, chosen_chain
+from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
+from hyperguild.cli.streams import say, silence
 from hyperguild.cli.task_input import read_task
-from hyperguild.cli.view import open_view
+from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
-from hyperguild.domain.events import Event, RunFinished
+from hyperguild.domain.chain import Chain
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
-from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
-from hyperguild.errors import UsageError
+from hyperguild.domain.text import one_line
+from hyperguild.errors import HyperguildError, StoreError, UsageError
 from hyperguild.ports import EventSink, SessionStore
 
 
@@ -73,17 +77,14 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
     output = _output(options)
     configuration = settings.load()
     stored = asyncio.run(_stored_run(settings, run_ref))
-    if stored.task is None:
-        raise UsageError(
-            "the task of that run was not stored", hint="it ran with --private, or log.content is not full"
-        )
+    task = _task_again(stored)
     loaded = settings.catalog(configuration.path).get(stored.result.skill)
     options["chain_name"] = options["chain_name"] or _known_chain(configuration, stored.result.chain)
     chain = chosen_chain(configuration, loaded.name, ChainOptions(**options, from_model=from_model))
     request = RunRequest(
         skill=loaded.name,
-        system_prompt=loaded.system_prompt(stored.task),
-        task=Task(stored.task),
+        system_prompt=loaded.system_prompt(task),
+        task=Task(task),
         chain=chain,
         session_id=stored.result.session_id,
     )
@@ -99,75 +100,91 @@ def execute(
     session_ref: str | None = None,
     history: bool = False,
 ) -> None:
-    """Run the request and print its answer. Raises `RunError` after the result object was printed."""
-    job = _Job(settings, configuration, output)
-    try:
-        result = asyncio.run(job.perform(request, session_ref, history=history))
-    except RunError as error:
-        if output.as_json:
-            print_json(error.result.model_dump(mode="json"))
-        raise
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if output.as_json and job.last.result is not None:
-            print_json(job.last.result.model_dump(mode="json"))
-        raise KeyboardInterrupt from None
-    if output.as_json:
-        print_json(result.model_dump(mode="json"))
-    elif not output.as_events:
-        print_answer(result.output or "")
-    if result.status == "best_effort":
-        click.echo("warning: best effort: no tier was accepted; this is the best refused answer", err=True)
+    """Run the request and print its answer, or the result object whatever becomes of the run.
+
+    Raises `RunError`, `StoreError`, and, once a cancelled run is recorded, `KeyboardInterrupt`; where it was
+    cancelled because nobody reads the events any more, click's `Exit`, which says nothing.
+    """
+    _warn_of_promises(request.chain)
+    with Interruption() as interruption:
+        job = _Job(settings, configuration, output, interruption)
+        try:
+            asyncio.run(job.perform(request, session_ref, history=history))
+        except asyncio.CancelledError:
+            raise job.end_of_cancelled() from None
+        except StoreError as error:
+            if not job.cancelled:
+                raise
+            say(f"warning: {one_line(error.message, 400)}")
+            raise job.end_of_cancelled() from None
 
 
-class _LastResult:
-    """Keeps the result of the run, which a cancelled run cannot return."""
-
-    def __init__(self) -> None:
-        self.result: RunResult | None = None
-
-    def emit(self, event: Event) -> None:
-        if isinstance(event, RunFinished):
-            self.result = event.result
-
-
-class _JsonLines:
-    """Prints events on stdout as they happen."""
-
-    def emit(self, event: Event) -> None:
-        click.echo(json_text(event.model_dump(mode="json")))
-
-
-class _Fan:
-    """Hands every event to several sinks."""
-
-    def __init__(self, sinks: list[EventSink]) -> None:
-        self._sinks = sinks
-
-    def emit(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink.emit(event)
+def _warn_of_promises(chain: Chain) -> None:
+    """Say what chains.yaml asks for and nobody does yet: a protection must not be taken for granted."""
+    endpoints = {tier.model.endpoint.name: tier.model.endpoint for tier in chain.tiers}
+    for endpoint in endpoints.values():
+        if endpoint.redact == "always":
+            say(f"warning: redact: always of endpoint {endpoint.name} is not acted upon in this version")
 
 
 class _Job:
-    def __init__(self, settings: Settings, configuration: Configuration, output: Output) -> None:
+    def __init__(
+        self, settings: Settings, configuration: Configuration, output: Output, interruption: Interruption
+    ) -> None:
         self._settings = settings
         self._configuration = configuration
         self._output = output
-        self.last = _LastResult()
+        self._interruption = interruption
+        self._last = LastResult()
+        self._lines: JsonLines | None = None
 
-    async def perform(self, request: RunRequest, session_ref: str | None, *, history: bool) -> RunResult:
-        task = asyncio.current_task()
-        if task is not None and sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async def perform(self, request: RunRequest, session_ref: str | None, *, history: bool) -> None:
+        """Run the request; print what comes of it at once, so that no later fault can lose it."""
         scrubber = Scrubber()
-        async with open_guild(self._configuration, self._settings.env, scrubber) as guild:
-            store = await self._open_store(guild, scrubber)
-            try:
-                request = await self._in_session(store, request, session_ref, history=history)
-                with ExitStack() as stack:
-                    return await guild.run(request, store, self._sinks(stack))
-            finally:
-                await store.aclose()
+        with self._interruption.cancels_this_task():
+            async with open_guild(self._configuration, self._settings.env, scrubber) as guild:
+                store = await self._open_store(guild, scrubber)
+                try:
+                    request = await self._in_session(store, request, session_ref, history=history)
+                    await self._run(guild, request, store)
+                finally:
+                    await store.aclose()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was cancelled: by a signal, or because its events can no longer be printed."""
+        return self._interruption.begun or (self._lines is not None and self._lines.failure is not None)
+
+    def end_of_cancelled(self) -> BaseException:
+        """Return what ends the command once a cancelled run is recorded."""
+        failure = self._lines.failure if self._lines is not None else None
+        if failure is None or self._interruption.begun:
+            return KeyboardInterrupt()
+        if isinstance(failure, BrokenPipeError):
+            return click.exceptions.Exit(INTERRUPTED)
+        return HyperguildError(f"standard output cannot be written: {failure.strerror or failure}")
+
+    async def _run(self, guild: Guild, request: RunRequest, store: SessionStore) -> None:
+        try:
+            with ExitStack() as stack:
+                result = await guild.run(request, store, self._sinks(stack))
+        except RunError as error:
+            self._print_object(error.result)
+            raise
+        except asyncio.CancelledError:
+            self._print_object(self._last.result)
+            raise
+        self._print_object(result)
+        if not self._output.as_json and not self._output.as_events:
+            with _reader_may_leave():
+                print_answer(result.output or "")
+        if result.status == "best_effort":
+            say("warning: best effort: no tier was accepted; this is the best refused answer")
+
+    def _print_object(self, result: RunResult | None) -> None:
+        if self._output.as_json and result is not None:
+            with _reader_may_leave():
+                print_json(result.model_dump(mode="json"))
 
     async def _open_store(self, guild: Guild, scrubber: Scrubber) -> SessionStore:
         log = self._configuration.log
@@ -190,18 +207,28 @@ class _Job:
                     turns += [Message("user", stored.task), Message("assistant", stored.result.output)]
         return dataclasses.replace(request, session_id=session_id, history=tuple(turns))
 
-    def _sinks(self, stack: ExitStack) -> _Fan:
-        sinks: list[EventSink] = [self.last]
+    def _sinks(self, stack: ExitStack) -> Fan:
+        sinks: list[EventSink] = [self._last]
         if self._output.as_events:
-            sinks.append(_JsonLines())
+            self._lines = JsonLines(sys.stdout, self._interruption.cancel)
+            sinks.append(self._lines)
         log_sink = open_log_sink(self._settings)
         if log_sink is not None:
-            sinks.append(log_sink)
+            sinks.append(OnStderr(log_sink))
         if self._settings.log_format == "human":
-            view = open_view()
-            stack.enter_context(view)
-            sinks.append(view)
-        return _Fan(sinks)
+            # Events on the same terminal would be drawn into the live view.
+            plain = self._output.as_events and sys.stdout.isatty()
+            sinks.append(stack.enter_context(OnStderr(PlainView() if plain else open_view())))
+        return Fan(sinks)
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print for as long as somebody reads: what became of the run, the exit code says all the same."""
+    try:
+        yield
+    except BrokenPipeError:
+        silence(sys.stdout)
 
 
 def _output(options: dict[str, Any]) -> Output:
@@ -216,6 +243,24 @@ async def _stored_run(settings: Settings, reference: str) -> StoredRun:
     if stored is None:
         raise UsageError(f"no run {reference}")
     return stored
+
+
+def _task_again(stored: StoredRun) -> str:
+    """Return the task of a run. Raises `UsageError` where the log does not hold all of it."""
+    if stored.task is None:
+        raise UsageError(
+            "the task of that run was not stored", hint="it ran with --private, or log.content is not full"
+        )
+    lost = []
+    if stored.images:
+        images = "1 image" if stored.images == 1 else f"{stored.images} images"
+        lost.append(f"that run had {images}, which the log does not keep")
+    names = placeholders(stored.task)
+    if names:
+        lost.append(f"the stored task has placeholders for: {', '.join(names)}")
+    if lost:
+        raise UsageError("; ".join(lost), hint="give the task again, with `hyperguild run`")
+    return stored.task
 
 
 def _known_chain(configuration: Configuration, name: str) -> str | None:

@@ -82,7 +82,7 @@ async def every_run(settings: Settings) -> AsyncGenerator[StoredRun, None]:
 
 
 def run_object(stored: StoredRun) -> dict[str, Any]:
-    """Return a run as JSON: the result object, then task, created_at, finished_at and steps."""
+    """Return a run as JSON: the result object, then task, images, created_at, finished_at and steps."""
     return stored.result.model_dump(mode="json") | stored.model_dump(mode="json", exclude={"result"})
 
 

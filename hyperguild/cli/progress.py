@@ -12,7 +12,7 @@ from hyperguild.domain.events import (
     CheckFinished,
     Event,
     LoadWaiting,
-    RunFinished,
+    Probed,
     StepFinished,
     StepReset,
     ThoughtDelta,
@@ -48,23 +48,20 @@ class Progress:
     def apply(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, AttemptStarted):
-            state = f" ({event.warm_state})" if event.warm_state else ""
-            self.rows.append(Row(event.model, event.tier, f"asked{state}"))
+            self.rows.append(Row(event.model, event.tier, "asked"))
         elif isinstance(event, AttemptFinished):
             self._finish(event.attempt)
         elif self.rows and self.rows[-1].attempt is None:
             self.rows[-1] = _moved(self.rows[-1], event)
 
     def _finish(self, attempt: Attempt) -> None:
-        row = Row(attempt.model, attempt.tier, attempt=attempt)
-        if attempt.verdict == "skip" or not self.rows:
-            self.rows.append(row)
-        else:
-            self.rows[-1] = row
+        self.rows[-1] = Row(attempt.model, attempt.tier, attempt=attempt)
 
 
 def _moved(row: Row, event: Event) -> Row:
     match event:
+        case Probed(warm_state=warm_state):
+            return replace(row, doing=f"asked ({warm_state})")
         case LoadWaiting(role="judge", loaded=False):
             return replace(row, doing=f"judge {event.model} is loading, {seconds(event.waited_ms)}")
         case LoadWaiting(role="worker", loaded=False):
@@ -126,8 +123,3 @@ def summary(result: RunResult) -> str:
         f"{who.replace('_', ' ') if not result.model else who} · {tries} · {seconds(result.duration_ms)}"
         f" · {dollars(result.cost_usd)} · run {result.run_id[-8:]}"
     )
-
-
-def finished_result(event: Event) -> RunResult | None:
-    """Return the result that a `run.finished` carries, else None."""
-    return event.result if isinstance(event, RunFinished) else None

@@ -40,8 +40,8 @@ Examples:
   hyperguild sessions show --json | jq '.runs[].attempts[].verdict'
 
 --json prints one object: session_id, created_at and runs, an array of
-result objects with task, created_at, finished_at and steps. With --attempt
-it prints that attempt, with its steps.
+result objects with task, images (their number), created_at, finished_at and
+steps. With --attempt it prints that attempt, with its steps.
 
 The bars of a run have one scale. Marks: ✓ accepted, ✗ refused, ! error,
 – skipped.
@@ -53,8 +53,8 @@ Examples:
   hyperguild sessions export --all > runs.jsonl
   hyperguild sessions export 3f2a91c0 --format json | jq '.[0].task'
 
-Each run is its result object with task, created_at, finished_at and steps:
-one a line (jsonl), or all in an array (json).
+Each run is its result object with task, images (their number), created_at,
+finished_at and steps: one a line (jsonl), or all in an array (json).
 """
 
 

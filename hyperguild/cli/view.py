@@ -10,7 +10,15 @@ import click
 
 from hyperguild.cli.output import seconds
 from hyperguild.cli.progress import Progress, Row, outcome, reason, summary, times
-from hyperguild.domain.events import AttemptFinished, AttemptStarted, Event, LoadWaiting, RunFinished, Warned
+from hyperguild.domain.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    LoadWaiting,
+    Probed,
+    RunFinished,
+    Warned,
+)
 from hyperguild.domain.text import cleaned, one_line
 
 if TYPE_CHECKING:
@@ -38,8 +46,9 @@ class PlainView:
         """Print what the event says, if a person wants to know."""
         match event:
             case AttemptStarted():
-                state = f", {event.warm_state}" if event.warm_state else ""
-                self._say(f"{event.model} ({event.tier}{state}) …")
+                self._say(f"{event.model} ({event.tier}) …")
+            case Probed(warm_state="cold" | "starting"):
+                self._say(f"{event.model}: {event.warm_state}, loading")
             case LoadWaiting(loaded=True):
                 self._say(f"{event.model}: loaded in {seconds(event.waited_ms)}")
             case AttemptFinished(attempt=attempt):

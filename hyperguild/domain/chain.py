@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from hyperguild.domain.usage import Price, Usage
 
+DEFAULT_MAX_OUTPUT_TOKENS = 4096
+"""What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
+
 EndpointKind = Literal["llama-swap", "openai", "anthropic", "command", "embedded"]
 TierLabel = Literal["local", "managed", "subagent"]
 WhenCold = Literal["wait", "skip", "hedge"]

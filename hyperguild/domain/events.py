@@ -46,14 +46,13 @@ class Route(_Event):
 
 
 class AttemptStarted(_Event):
-    """A tier is about to be tried."""
+    """A tier's turn has come: it will be probed if need be, then tried or skipped."""
 
     type: Literal["attempt.started"] = "attempt.started"
     position: int
     model: str
     tier: TierLabel
     endpoint: str
-    warm_state: WarmState | None = None
 
 
 class Probed(_Event):

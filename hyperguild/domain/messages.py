@@ -15,6 +15,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusa
 """How a generation ended. `other`: the server gave a reason that we do not know; the answer is complete."""
 
 
+FRAMING_TOKENS = 4
+"""What a chat template puts around one message, about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """A picture: its media type (`image/png`) and its bytes, base64-encoded."""
@@ -31,6 +35,10 @@ class Message:
     text: str
     images: tuple[Image, ...] = ()
 
+    def estimated_tokens(self) -> int:
+        """Estimate its tokens, framing included."""
+        return estimate_tokens(self.text) + FRAMING_TOKENS
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
@@ -40,9 +48,13 @@ class ModelRequest:
     messages: tuple[Message, ...]
     response_schema: Mapping[str, Any] | None = None
 
-    def estimated_input_tokens(self) -> int:
-        """Estimate the prompt, four characters a token and 4 tokens of framing a message."""
-        return sum(estimate_tokens(message.text) + 4 for message in self.messages)
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The request goes out now; until then it waited for its turn. The first part of every stream.
+
+    A client yields it before it connects: what follows is the server's time.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +90,17 @@ class Finish:
     reason: FinishReason
 
 
-StreamPart = KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
+StreamPart = Sent | KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One finished generation.
+    """One finished generation: its answer, without reasoning.
 
-    `usage` includes what failed tries before it are known to have used. `load_ms` is the time until a cold
-    model was ready (None where it was ready or that is not known), `first_token_ms` the time from readiness
-    to the first piece of text or reasoning, `duration_ms` the whole.
+    `usage` includes what failed tries before it are known to have used; `duration_ms` is the whole call.
     """
 
     text: str
-    reasoning: str
     finish_reason: FinishReason
     usage: Usage
     duration_ms: int
-    first_token_ms: int | None
-    load_ms: int | None

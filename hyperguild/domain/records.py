@@ -165,22 +165,27 @@ class RunResult(Record):
 
 
 class RunStart(Record):
-    """What is known of a run before its first attempt. `task` is the task as it was given, files included."""
+    """What is known of a run before its first attempt.
+
+    `task` is the task as it was given, files included; of its images only the number is kept.
+    """
 
     run_id: str
     session_id: str
     skill: str
     chain: str
     task: str
+    images: int = 0
     created_at: datetime
     lease_expires_at: datetime
 
 
 class StoredRun(Record):
-    """A run as the session log holds it: the result object, the task, and when it was."""
+    """A run as the session log holds it: the result object, the task, how many images it had, its times."""
 
     result: RunResult
     task: str | None
+    images: int = 0
     created_at: datetime
     finished_at: datetime | None = None
     steps: tuple[Step, ...] = ()

@@ -110,6 +110,11 @@ class _Learned:
     names: Mapping[str, str]
 
 
+def placeholders(text: str) -> tuple[str, ...]:
+    """Return the names in the placeholders of a scrubbed text, each once, in the order of the text."""
+    return tuple(dict.fromkeys(re.findall(r"\[secret:([^\[\]]+)\]", text)))
+
+
 class Scrubber:
     """Replaces secrets by `[secret:NAME]` (a learned value) or `[secret:KIND]` (a well-known shape).
 

@@ -33,7 +33,9 @@ def cleaned(text: str) -> str:
 def one_line(text: str, limit: int) -> str:
     """Return the text cleaned, on one line, its characters all printable, in at most `limit` of them."""
     flat = " ".join(cleaned(text).split())
-    return clipped(flat if flat.isprintable() else "".join(filter(str.isprintable, flat)), limit)
+    if not flat.isprintable():
+        flat = " ".join("".join(filter(str.isprintable, flat)).split())
+    return clipped(flat, limit)
 
 
 def clipped(text: str, limit: int) -> str:

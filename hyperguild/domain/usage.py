@@ -50,6 +50,10 @@ class Price:
         return total / 1_000_000
 
 
+CHARS_PER_TOKEN = 4
+"""The rule of thumb for English and code."""
+
+
 def estimate_tokens(text: str) -> int:
-    """Estimate the tokens of a text as (characters + 3) // 4, the rule of thumb for English and code."""
-    return (len(text) + 3) // 4
+    """Estimate the tokens of a text by its length, rounded up."""
+    return (len(text) + CHARS_PER_TOKEN - 1) // CHARS_PER_TOKEN

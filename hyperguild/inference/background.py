@@ -1,4 +1,4 @@
-"""A task that lives exactly as long as a block of code."""
+"""A task that lives no longer than a block of code."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 @asynccontextmanager
-async def background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None, None]:
+async def background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[asyncio.Task[None], None]:
     """Run `work` beside the block; it is cancelled and awaited when the block ends, however it ends.
 
     Unlike a TaskGroup it leaves the block's own exception as it is, so that error types stay readable. An
-    exception of `work` itself surfaces when the block ends without one.
+    exception of `work` itself surfaces when the block ends without one. The block may cancel it earlier.
     """
     task = asyncio.create_task(work)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait({task})

@@ -22,6 +22,9 @@ from hyperguild.resilience.retry import retrying
 LOADING_TICK_S = 1.0
 """How often a load that goes on is told of."""
 
+UNKNOWN_LOOK_EVERY_S = 1.0
+"""How often a server that does not tell what it has loaded is asked again, until the first token."""
+
 EVICTION_LOOK_AFTER_S = 2.0
 """A model that was ready but says nothing for so long may have been evicted meanwhile: look again."""
 
@@ -61,13 +64,20 @@ class ModelCaller:
         loop = asyncio.get_running_loop()
         began = loop.time()
         tries = _Tries(observe)
+        if request.model.endpoint.kind == "command":
+            # A program may say nothing until its end: only the whole has a limit.
+            limits = dataclasses.replace(limits, first_token_s=limits.total_s, silence_s=limits.total_s)
+        ends_at = began + limits.total_s
         controller = retrying(
-            retry, random_share=self._random_share, sleep=self._clock.sleep, on_retry=tries.retry
+            retry,
+            random_share=self._random_share,
+            sleep=self._clock.sleep,
+            time_left_s=lambda: ends_at - loop.time(),
+            on_retry=tries.retry,
         )
         async for attempt in controller:
             with attempt:
-                now = loop.time()
-                timer = CallTimer(limits, now, began + limits.total_s, phase_began_at=now)
+                timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
                 state = warm_state if tries.retries == 0 else await self.warm_state(request.model)
                 completion = await collect(
                     self._clients[request.model.endpoint.name].stream(request),
@@ -86,10 +96,20 @@ class ModelCaller:
         async def watch(load: Load) -> None:
             if state is None:
                 return
-            if state == "ready":
+            await load.sent.wait()
+            seen = state
+            if seen == "ready":
                 await self._clock.sleep(EVICTION_LOOK_AFTER_S)
-                if await self._probe.state(model) in {"ready", "unknown"}:
+                seen = await self._probe.state(model)
+                if seen in {"ready", "unknown"}:
                     return
+            if seen == "unknown":
+                load.suspect()
+                while (seen := await self._probe.state(model)) == "unknown":
+                    await self._clock.sleep(UNKNOWN_LOOK_EVERY_S)
+            if seen == "ready":
+                load.clear()
+                return
             load.begin()
             async with background(self._tick(load)):
                 await self._probe.wait_ready(model)
@@ -99,8 +119,8 @@ class ModelCaller:
 
     async def _tick(self, load: Load) -> None:
         while load.under_way:
-            load.tick()
             await self._clock.sleep(LOADING_TICK_S)
+            load.tick()
 
 
 class _Tries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +12,8 @@ from hyperguild.domain.messages import (
     Completion,
     Finish,
     FinishReason,
-    KeepAlive,
     ReasoningDelta,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -21,13 +21,13 @@ from hyperguild.domain.messages import (
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import ProtocolError
 from hyperguild.inference.background import background
-from hyperguild.inference.events import CallObserver
+from hyperguild.inference.events import CallObserver, Spoke
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
 from hyperguild.inference.reasoning import ThinkSplitter
 
 LoadWatch = Callable[[Load], Coroutine[Any, Any, None]]
-"""Watches a load beside a stream; it is cancelled when the stream ends."""
+"""Watches a load beside a stream; it is cancelled at the first token."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,6 @@ class _Answer:
     """What has come so far."""
 
     text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     finish: FinishReason | None = None
 
@@ -62,65 +61,58 @@ async def collect(
                 limit.reschedule(timer.ends_at())
 
             load = Load(timer, observe, loop.time, limit_moved)
-            reader = _Reader(answer, timer, observe, ThinkSplitter() if split_reasoning else None)
-            async with background(watch_load(load)):
+            reader = _Reader(answer, observe, ThinkSplitter() if split_reasoning else None)
+            async with background(watch_load(load)) as watching:
                 async for part in parts:
-                    if isinstance(part, TextDelta | ReasoningDelta) and part.text:
-                        load.end()
-                    reader.take(part, loop.time())
+                    match part:
+                        case Sent():
+                            timer.sent(loop.time())
+                            load.sent.set()
+                        case TextDelta(text=text) | ReasoningDelta(text=text) if text:
+                            if timer.phase != "streaming":
+                                watching.cancel()
+                                load.end()
+                                observe(Spoke(timer.waited_ms(loop.time())))
+                            timer.token(loop.time())
+                        case _:
+                            timer.alive(loop.time())
+                    reader.take(part)
                     limit_moved()
-                reader.end(loop.time())
+                reader.end()
     except TimeoutError as exc:
         raise timer.error(loop.time()) from exc
     if answer.finish is None:
         raise ProtocolError("the stream ended without a finish reason", retryable=True)
-    return Completion(
-        text="".join(answer.text),
-        reasoning="".join(answer.reasoning),
-        finish_reason=answer.finish,
-        usage=answer.usage,
-        duration_ms=round((loop.time() - timer.started_at) * 1000),
-        first_token_ms=timer.first_token_ms(),
-        load_ms=timer.load_ms(),
-    )
+    duration_ms = round((loop.time() - timer.started_at) * 1000)
+    return Completion("".join(answer.text), answer.finish, answer.usage, duration_ms)
 
 
 class _Reader:
     """Sorts parts into an answer and tells the observer."""
 
-    def __init__(
-        self, answer: _Answer, timer: CallTimer, observe: CallObserver, splitter: ThinkSplitter | None
-    ) -> None:
-        self._answer, self._timer, self._observe, self._splitter = answer, timer, observe, splitter
+    def __init__(self, answer: _Answer, observe: CallObserver, splitter: ThinkSplitter | None) -> None:
+        self._answer, self._observe, self._splitter = answer, observe, splitter
 
-    def take(self, part: StreamPart, now: float) -> None:
+    def take(self, part: StreamPart) -> None:
         match part:
-            case KeepAlive():
-                self._timer.alive(now)
             case TextDelta(text=text) if text:
-                self._timer.token(now)
-                pieces = [part] if self._splitter is None else self._splitter.feed(text)
-                self._keep(pieces)
+                self._keep([part] if self._splitter is None else self._splitter.feed(text))
             case ReasoningDelta(text=text) if text:
-                self._timer.token(now)
                 self._keep([part])
             case UsageReport(usage=usage):
                 self._answer.usage = usage
                 self._observe(part)
             case Finish(reason=reason):
                 self._answer.finish = reason
-                self._timer.alive(now)
 
-    def end(self, now: float) -> None:
-        self._timer.alive(now)
+    def end(self) -> None:
         if self._splitter is not None:
             self._keep(self._splitter.flush())
 
-    def _keep(
-        self, pieces: list[TextDelta | ReasoningDelta] | list[TextDelta] | list[ReasoningDelta]
-    ) -> None:
+    def _keep(self, pieces: Sequence[TextDelta | ReasoningDelta]) -> None:
         for piece in map(_encodable, pieces):
-            (self._answer.text if isinstance(piece, TextDelta) else self._answer.reasoning).append(piece.text)
+            if isinstance(piece, TextDelta):
+                self._answer.text.append(piece.text)
             self._observe(piece)
 
 

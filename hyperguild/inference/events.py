@@ -17,11 +17,18 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoke:
+    """The first text or reasoning came, `after_ms` from when the model was ready and had the request."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Deltas so far are void: the call is made again from the start, because of `reason`."""
 
     reason: str
 
 
-CallEvent = TextDelta | ReasoningDelta | UsageReport | Loading | Reset
+CallEvent = TextDelta | ReasoningDelta | UsageReport | Loading | Spoke | Reset
 CallObserver = Callable[[CallEvent], None]

@@ -8,87 +8,99 @@ from typing import Literal
 from hyperguild.domain.chain import TimeLimits
 from hyperguild.errors import ModelTimeoutError
 
-Phase = Literal["loading", "first_token", "streaming"]
+Phase = Literal["queued", "suspected", "loading", "first_token", "streaming"]
+"""Where a call is. `suspected`: nobody knows whether the model is loaded, so it gets the time to load."""
 
 
 @dataclass(slots=True)
 class CallTimer:
-    """Times one call. All times are seconds of one monotonic clock; `total_ends_at` bounds the whole attempt.
+    """Times one try of one call. All times are seconds of one monotonic clock.
 
-    Loading (where the model was not ready) → first token → streaming; each phase has its own limit.
+    Queued (our own turn is waited for) → suspected or loading, where the model is not known to be ready →
+    first token → streaming; each phase has its own limit. `total_ends_at` bounds all tries together.
     """
 
     limits: TimeLimits
     started_at: float
     total_ends_at: float
-    phase: Phase = "first_token"
+    phase: Phase = "queued"
     phase_began_at: float = 0.0
-    ready_at: float | None = None
-    first_token_at: float | None = None
+    sent_at: float | None = None
+    loaded_at: float | None = None
+
+    def sent(self, now: float) -> None:
+        """Note that the request went out: from now on the time is the server's."""
+        self.sent_at = now
+        self._enter("first_token", now)
+
+    def suspect(self, now: float) -> None:
+        """Note that nobody knows whether the model is ready."""
+        self._enter("suspected", now)
 
     def load(self, now: float) -> None:
-        """The model turned out to be not ready."""
-        self.phase, self.phase_began_at = "loading", now
+        """Note that the model is not ready."""
+        self._enter("loading", now)
 
     def ready(self, now: float) -> None:
-        """The model is ready; a call that waits for its first token gets the whole of that limit."""
+        """Note that the model is ready; a first token has the whole of its limit from here on."""
         if self.phase == "loading":
-            self.ready_at = now
-            self.phase, self.phase_began_at = "first_token", now
+            self.loaded_at = now
+        self._enter("first_token", now)
 
     def token(self, now: float) -> None:
-        """Text or reasoning came."""
-        if self.first_token_at is None:
-            self.ready(now)
-            self.first_token_at = now
-        self.phase, self.phase_began_at = "streaming", now
+        """Note that text or reasoning came."""
+        self._enter("streaming", now)
 
     def alive(self, now: float) -> None:
-        """A ping came: it counts against silence, but it is no first token."""
+        """Note a ping: it counts against silence, but it is no first token."""
         if self.phase == "streaming":
             self.phase_began_at = now
 
     def ends_at(self) -> float:
         """Return when the limit that holds now is reached."""
-        phase_limit = {
+        phase_limits = {
+            "suspected": self.limits.load_s,
             "loading": self.limits.load_s,
             "first_token": self.limits.first_token_s,
             "streaming": self.limits.silence_s,
-        }[self.phase]
-        return min(self.phase_began_at + phase_limit, self.total_ends_at)
+        }
+        limit = phase_limits.get(self.phase)
+        return self.total_ends_at if limit is None else min(self.phase_began_at + limit, self.total_ends_at)
+
+    def waited_ms(self, now: float) -> int:
+        """Return the time since the request went out, less what the model's load took."""
+        began = self.started_at if self.sent_at is None else self.sent_at
+        return round((now - (began if self.loaded_at is None else self.loaded_at)) * 1000)
 
     def error(self, now: float) -> ModelTimeoutError:
         """Name the limit that was reached. A spent total is final; the others may be tried again."""
+        limits = self.limits
         if now >= self.total_ends_at:
-            taken = now - self.started_at
             return ModelTimeoutError(
-                f"not finished within its time ({taken:.3g} s in this call)",
-                hint="raise timeout_s of the tier, or the budget's seconds",
+                f"not finished within {limits.total_s:.3g} s",
+                hint="raise timeout_s of the tier, or the run's deadline if that came first",
             )
         if self.phase == "loading":
             return ModelTimeoutError(
-                f"not loaded within {self.limits.load_s:g} s",
+                f"not loaded within {limits.load_s:g} s",
                 hint="raise load_timeout_s, or look at the model server's log",
             )
-        if self.phase == "first_token":
+        if self.phase == "streaming":
             return ModelTimeoutError(
-                f"no first token within {self.limits.first_token_s:g} s",
-                hint="raise first_token_timeout_s, or see whether the server is busy",
+                f"silent for {limits.silence_s:g} s in the middle of its answer",
+                hint="raise silence_timeout_s, or see whether the server hangs",
                 retryable=True,
             )
+        waited, name = (
+            (limits.load_s, "load_timeout_s")
+            if self.phase == "suspected"
+            else (limits.first_token_s, "first_token_timeout_s")
+        )
         return ModelTimeoutError(
-            f"silent for {self.limits.silence_s:g} s in the middle of its answer",
-            hint="raise silence_timeout_s, or see whether the server hangs",
+            f"no first token within {waited:g} s",
+            hint=f"raise {name}, or see whether the server is busy",
             retryable=True,
         )
 
-    def load_ms(self) -> int | None:
-        """Return how long loading took, or None where the model was ready from the start."""
-        return None if self.ready_at is None else round((self.ready_at - self.started_at) * 1000)
-
-    def first_token_ms(self) -> int | None:
-        """Return the time from readiness to the first token, or None where none came."""
-        if self.first_token_at is None:
-            return None
-        began = self.started_at if self.ready_at is None else self.ready_at
-        return round((self.first_token_at - began) * 1000)
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase, self.phase_began_at = phase, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from hyperguild.inference.events import CallObserver, Loading
@@ -11,7 +12,8 @@ from hyperguild.inference.limits import CallTimer
 class Load:
     """Begins at most once and ends at most once, and tells the observer of both.
 
-    `now` is the clock of the timer, in seconds; `on_limit_moved` is called when another time limit holds.
+    `sent` is set once the request is out: before, nothing can be loaded for it. `now` is the clock of the
+    timer, in seconds; `on_limit_moved` is called when another time limit holds.
     """
 
     def __init__(
@@ -21,6 +23,7 @@ class Load:
         now: Callable[[], float],
         on_limit_moved: Callable[[], None],
     ) -> None:
+        self.sent = asyncio.Event()
         self._timer = timer
         self._observe = observe
         self._now = now
@@ -31,23 +34,34 @@ class Load:
         """Whether the model is being loaded."""
         return self._timer.phase == "loading"
 
-    def begin(self) -> None:
-        """Note that the model is not ready. After the first token that can no longer be."""
+    def suspect(self) -> None:
+        """Give the model the time to load: nobody knows whether it has to."""
         if self._timer.phase == "first_token":
-            self._timer.load(self._now())
+            self._timer.suspect(self._now())
             self._on_limit_moved()
 
+    def clear(self) -> None:
+        """Note that a suspected model is loaded."""
+        if self._timer.phase == "suspected":
+            self._timer.ready(self._now())
+            self._on_limit_moved()
+
+    def begin(self) -> None:
+        """Note that the model is not ready. After the first token that can no longer be."""
+        if self._timer.phase in {"suspected", "first_token"}:
+            self._timer.load(self._now())
+            self._on_limit_moved()
+            self.tick()
+
     def tick(self) -> None:
-        """Tell how long it has taken so far."""
-        self._tell(loaded=False)
+        """Tell how long it has taken so far, if it goes on."""
+        if self.under_way:
+            self._observe(Loading(self._timer.waited_ms(self._now()), loaded=False))
 
     def end(self) -> None:
         """Note that the model is ready: a probe said so, or it has begun to answer."""
         if self.under_way:
+            waited_ms = self._timer.waited_ms(self._now())
             self._timer.ready(self._now())
             self._on_limit_moved()
-            self._tell(loaded=True)
-
-    def _tell(self, *, loaded: bool) -> None:
-        waited_ms = round((self._now() - self._timer.started_at) * 1000)
-        self._observe(Loading(waited_ms, loaded=loaded))
+            self._observe(Loading(waited_ms, loaded=True))

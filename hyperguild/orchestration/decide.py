@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hyperguild.domain.chain import Chain, Tier
+from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Chain, Judge, Model, Tier
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
 
-ASSUMED_OUTPUT_TOKENS = 4096
-"""Output reserved in money where a model has no `max_output_tokens`: what the Anthropic client asks for."""
+VERDICT_TOKENS = 1024
+"""Output reserved in money for one verdict where its model has no `max_output_tokens`: 600 characters of
+feedback, and reasoning before them."""
 
-NOT_TRIED_AGAIN: frozenset[Cause] = frozenset({"verifier_error"})
-"""Refusals after which another try of the same tier can bring nothing: it was not the answer that failed."""
+UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
+"""Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,14 @@ class Situation:
     """All that a decision may rest on.
 
     `attempts` are all of this run so far, skips included, in order. `warm_state` is what a probe of the next
-    tier said, None before it was asked. `prompt_tokens` estimates the next prompt, feedback included.
-    `spent_usd` counts known costs only.
+    tier said, None before it was asked. `task_tokens` estimates the prompt without feedback, `prompt_tokens`
+    with it. `spent_usd` counts known costs only.
     """
 
     chain: Chain
     attempts: tuple[Attempt, ...] = ()
     warm_state: WarmState | None = None
+    task_tokens: int = 0
     prompt_tokens: int = 0
     has_images: bool = False
     elapsed_s: float = 0.0
@@ -84,7 +86,7 @@ def decide(situation: Situation) -> Decision:
         return Accept(attempts[-1])
     tier = next_tier(chain, attempts)
     if tier is None:
-        return _exhaust(chain, attempts)
+        return _exhaust(situation)
     if _spent(situation):
         return GiveUp("budget_exceeded", best_attempt(attempts))
     return obstacle(situation, tier) or _warmth(situation, tier) or _try(situation, tier)
@@ -97,7 +99,7 @@ def next_tier(chain: Chain, attempts: Sequence[Attempt]) -> Tier | None:
     last = attempts[-1]
     tier = chain.tiers[last.position]
     tried = sum(1 for attempt in attempts if attempt.position == last.position)
-    if last.verdict == "escalate" and last.cause not in NOT_TRIED_AGAIN and tried < tier.attempts:
+    if last.verdict == "escalate" and last.cause not in UNJUDGED and tried < tier.attempts:
         return tier
     return chain.tiers[last.position + 1] if last.position + 1 < len(chain.tiers) else None
 
@@ -110,35 +112,53 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
     refused = [attempt for attempt in attempts if attempt.verdict == "escalate" and attempt.answer]
     if not refused:
         return None
-    if refused[-1] is attempts[-1] and refused[-1].cause == "verifier_error":
+    if refused[-1] is attempts[-1] and refused[-1].cause in UNJUDGED:
         return refused[-1]
     return max(enumerate(refused), key=lambda pair: (_or_less(pair[1].score), pair[0]))[1]
 
 
-def worst_cost_usd(tier: Tier, prompt_tokens: int) -> float | None:
-    """Return the most that one try may cost in USD, or None where the price is not known."""
-    output = tier.model.max_output_tokens or ASSUMED_OUTPUT_TOKENS
-    return tier.model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None:
+    """Return the most that one try of the tier may cost in USD, its verdict included; None: nobody knows."""
+    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    answer = tier.model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+    judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
+    if answer is None or judge is None:
+        return answer
+    verdicts = [_verdict_cost_usd(model, judge, prompt_tokens + output) for model in judge.models]
+    known = [cost for cost in verdicts if cost is not None]
+    return answer + max(known) if len(known) == len(verdicts) else None
+
+
+def _verdict_cost_usd(model: Model, judge: Judge, prompt_tokens: int) -> float | None:
+    output = model.max_output_tokens or VERDICT_TOKENS
+    usage = Usage(input_tokens=judge.votes * prompt_tokens, output_tokens=judge.votes * output)
+    return model.cost_usd(usage)
 
 
 def _or_less(score: float | None) -> float:
     return -1.0 if score is None else score
 
 
-def _exhaust(chain: Chain, attempts: Sequence[Attempt]) -> GiveUp:
-    best = best_attempt(attempts)
-    if chain.on_exhausted == "best" and best is not None:
+def _exhaust(situation: Situation) -> GiveUp:
+    """End a chain that was walked to its end: by its budget, if that kept it from an answer on the way."""
+    best = best_attempt(situation.attempts)
+    kept_back = any(one.cause == "budget" for one in situation.attempts)
+    if kept_back or _deadline_passed(situation):
+        return GiveUp("budget_exceeded", best)
+    if situation.chain.on_exhausted == "best" and best is not None:
         return GiveUp("best_effort", best)
-    over_budget = any(attempt.verdict == "skip" and attempt.cause == "budget" for attempt in attempts)
-    return GiveUp("budget_exceeded" if over_budget else "exhausted", best)
+    return GiveUp("exhausted", best)
 
 
 def _spent(situation: Situation) -> bool:
-    budget = situation.chain.budget
+    limit = situation.chain.budget.attempts
     tried = sum(1 for attempt in situation.attempts if attempt.verdict != "skip")
-    return (budget.attempts is not None and tried >= budget.attempts) or (
-        budget.seconds is not None and situation.elapsed_s >= budget.seconds
-    )
+    return (limit is not None and tried >= limit) or _deadline_passed(situation)
+
+
+def _deadline_passed(situation: Situation) -> bool:
+    seconds = situation.chain.budget.seconds
+    return seconds is not None and situation.elapsed_s >= seconds
 
 
 def _warmth(situation: Situation, tier: Tier) -> Probe | Skip | None:
@@ -168,16 +188,16 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
     limit = situation.chain.budget.cost_usd
     if limit is not None:
         left = limit - situation.spent_usd
-        cost = worst_cost_usd(tier, situation.prompt_tokens)
-        # A free tier is never over budget, not even over a spent one.
+        cost = worst_cost_usd(situation.chain, tier, situation.prompt_tokens)
+        # What is free is never over budget, not even over a spent one.
         if cost is None or (cost > 0 and cost > left):
             need = "an unknown sum" if cost is None else f"up to ${cost:.4f}"
             return Skip(
                 tier, "budget", f"{name} may cost {need}; ${max(left, 0):.4f} of ${limit:.4f} is left"
             )
     window = tier.model.context_window
-    if window is not None and situation.prompt_tokens > window:
-        reason = f"the prompt has about {situation.prompt_tokens} tokens; the window of {name} has {window}"
+    if window is not None and situation.task_tokens > window:
+        reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"
         return Skip(tier, "context_overflow", reason)
     if situation.has_images and not tier.model.vision:
         return Skip(tier, "bad_request", f"{name} takes no images (vision is not declared)")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from hyperguild.domain.chain import Tier
 from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
@@ -16,8 +17,9 @@ from hyperguild.domain.events import (
     RunFinished,
     RunStarted,
     VerdictGiven,
+    Warned,
 )
-from hyperguild.domain.messages import Message, ModelRequest
+from hyperguild.domain.messages import Message
 from hyperguild.domain.records import (
     Attempt,
     BudgetExceededError,
@@ -29,10 +31,11 @@ from hyperguild.domain.records import (
     WarmState,
 )
 from hyperguild.domain.run import RunRequest
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage
+from hyperguild.errors import StoreError
 from hyperguild.inference.background import background
 from hyperguild.inference.call import ModelCaller
-from hyperguild.orchestration.attempt import AttemptPlan, AttemptUnderWay
+from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold
@@ -48,10 +51,9 @@ RENEW_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a walk works with; all of it is shared by concurrent walks."""
+    """What a walk works with; all of it may be shared by concurrent walks."""
 
     caller: ModelCaller
-    verifier: Verifier
     store: SessionStore
     clock: Clock
     ids: IdSource
@@ -70,54 +72,47 @@ async def walk(request: RunRequest, tools: Tools, sink: EventSink) -> RunResult:
 class _Walk:
     def __init__(self, request: RunRequest, tools: Tools, sink: EventSink) -> None:
         self._request = request
+        self._chain = request.chain
         self._tools = tools
         self._run_id = tools.ids.new_id()
         self._session_id = request.session_id or tools.ids.new_id()
         self._began = tools.clock.monotonic()
         self._emit = Emitter(sink, tools.clock, session_id=self._session_id, run_id=self._run_id)
+        self._verifier = Verifier(tools.caller, tools.ids)
         self._attempts: list[Attempt] = []
         self._task = request.task.rendered()
+        self._task_tokens = _tokens(self._prompt(self._task))
 
     async def run(self) -> RunResult:
-        request, clock = self._request, self._tools.clock
-        now = clock.now()
-        start = RunStart(
-            run_id=self._run_id,
-            session_id=self._session_id,
-            skill=request.skill,
-            chain=request.chain.name,
-            task=self._task,
-            created_at=now,
-            lease_expires_at=now + timedelta(seconds=LEASE_S),
-        )
-        await self._tools.store.start_run(start)
-        self._emit(RunStarted, skill=request.skill, chain=request.chain.name)
-        self._emit(Route, tiers=tuple(self._routed()))
-        async with background(self._keep_lease()):
-            try:
+        try:
+            await self._tools.store.start_run(self._start())
+            self._emit(RunStarted, skill=self._request.skill, chain=self._chain.name)
+            self._emit(Route, tiers=tuple(_routed(tier) for tier in self._chain.tiers))
+            async with background(self._keep_lease()):
                 ending = await self._to_the_end()
-            except asyncio.CancelledError:
-                await self._finish("cancelled", None)
-                raise
+        except asyncio.CancelledError:
+            await self._finish("cancelled", None)
+            raise
         return await self._conclude(ending)
 
     async def _to_the_end(self) -> Accept | GiveUp:
-        warm_state: WarmState | None = None
         while True:
-            messages = self._messages()
-            decision = decide(self._situation(messages, warm_state))
+            tier = next_tier(self._chain, self._attempts)
+            prompt = self._prompt(self._told(tier)) if tier is not None else ()
+            situation = self._situation(prompt)
+            decision = decide(situation)
+            if isinstance(decision, Accept | GiveUp):
+                return decision
+            attempt_id = self._begin_attempt(decision.tier)
+            warm_state: WarmState | None = None
+            while isinstance(decision, Probe):
+                warm_state = await self._probe(decision.tier)
+                decision = decide(replace(situation, warm_state=warm_state))
             match decision:
-                case Probe(tier=tier):
-                    warm_state = await self._tools.caller.warm_state(tier.model) or "unknown"
-                    self._emit(Probed, position=tier.position, model=tier.model.name, warm_state=warm_state)
-                    continue
                 case Skip():
-                    await self._skip(decision, warm_state)
+                    await self._skip(decision, attempt_id, warm_state)
                 case Try():
-                    await self._try(decision, messages, warm_state)
-                case Accept() | GiveUp():
-                    return decision
-            warm_state = None
+                    await self._try(self._plan(decision, attempt_id, prompt, warm_state))
 
     async def _conclude(self, ending: Accept | GiveUp) -> RunResult:
         if isinstance(ending, Accept):
@@ -125,52 +120,67 @@ class _Walk:
         result = await self._finish(ending.status, ending.best)
         if ending.status == "budget_exceeded":
             raise BudgetExceededError(
-                f"budget or deadline spent before an answer was accepted: {_causes(self._attempts)}",
+                f"budget or deadline spent before an answer was accepted: {self._causes()}",
                 result=result,
                 hint="raise --max-cost, --deadline or the chain's budget",
             )
         if ending.status == "exhausted":
             raise ChainExhaustedError(
-                f"no answer was accepted: {_causes(self._attempts)}",
+                f"no answer was accepted: {self._causes()}",
                 result=result,
                 hint="`hyperguild sessions show last` shows every attempt",
             )
         return result
 
-    async def _try(self, decision: Try, messages: tuple[Message, ...], warm_state: WarmState | None) -> None:
-        tier, tools = decision.tier, self._tools
-        plan = AttemptPlan(
-            attempt_id=tools.ids.new_id(),
-            tier=tier,
-            messages=messages,
-            skill_prompt=self._request.system_prompt,
-            original_task=self._task,
-            verifier=self._request.chain.verifier,
-            warm_state=warm_state,
-            time_left_s=decision.time_left_s,
-        )
-        self._emit.attempt_id = plan.attempt_id
+    def _begin_attempt(self, tier: Tier) -> str:
+        self._emit.attempt_id = self._tools.ids.new_id()
         self._emit(
             AttemptStarted,
             position=tier.position,
             model=tier.model.name,
             tier=tier.model.label,
             endpoint=tier.model.endpoint.name,
-            warm_state=warm_state,
         )
+        return self._emit.attempt_id
+
+    async def _probe(self, tier: Tier) -> WarmState:
+        warm_state = await self._tools.caller.warm_state(tier.model) or "unknown"
+        self._emit(Probed, position=tier.position, model=tier.model.name, warm_state=warm_state)
+        return warm_state
+
+    def _plan(
+        self,
+        decision: Try,
+        attempt_id: str,
+        prompt: tuple[Message, ...],
+        warm_state: WarmState | None,
+    ) -> AttemptPlan:
+        return AttemptPlan(
+            attempt_id=attempt_id,
+            tier=decision.tier,
+            messages=prompt,
+            skill_prompt=self._request.system_prompt,
+            original_task=self._task,
+            verifier=self._chain.verifier,
+            warm_state=warm_state,
+            time_left_s=decision.time_left_s,
+        )
+
+    async def _try(self, plan: AttemptPlan) -> None:
+        tools = self._tools
         under_way = AttemptUnderWay(plan, self._emit, tools.clock, tools.ids)
         try:
-            attempt = await under_way.run(tools.caller, tools.verifier)
+            attempt = await under_way.run(tools.caller, self._verifier)
         except asyncio.CancelledError:
-            attempt = under_way.cancelled()
+            attempt = under_way.record(CANCELLED)
             await self._record(attempt, (under_way.step(attempt),))
             raise
         await self._record(attempt, (under_way.step(attempt),))
 
-    async def _skip(self, decision: Skip, warm_state: WarmState | None) -> None:
+    async def _skip(self, decision: Skip, attempt_id: str, warm_state: WarmState | None) -> None:
         model = decision.tier.model
         attempt = Attempt(
-            attempt_id=self._tools.ids.new_id(),
+            attempt_id=attempt_id,
             position=decision.tier.position,
             model=model.name,
             tier=model.label,
@@ -182,7 +192,6 @@ class _Walk:
             feedback=decision.reason,
             started_at=self._tools.clock.now(),
         )
-        self._emit.attempt_id = attempt.attempt_id
         self._emit(VerdictGiven, verdict="skip", cause=attempt.cause, feedback=attempt.feedback)
         await self._record(attempt, ())
 
@@ -198,7 +207,7 @@ class _Walk:
             run_id=self._run_id,
             session_id=self._session_id,
             skill=self._request.skill,
-            chain=self._request.chain.name,
+            chain=self._chain.name,
             status=status,
             output=answered.answer if answered else None,
             model=answered.model if answered else None,
@@ -213,50 +222,83 @@ class _Walk:
         self._emit(RunFinished, result=result)
         return result
 
-    def _messages(self) -> tuple[Message, ...]:
-        request = self._request
+    def _start(self) -> RunStart:
+        now = self._tools.clock.now()
+        return RunStart(
+            run_id=self._run_id,
+            session_id=self._session_id,
+            skill=self._request.skill,
+            chain=self._chain.name,
+            task=self._task,
+            images=len(self._request.task.images),
+            created_at=now,
+            lease_expires_at=now + timedelta(seconds=LEASE_S),
+        )
+
+    def _told(self, tier: Tier) -> str:
+        """Return the user message for a tier: the task, and feedback that leaves room in its window."""
+        policy = self._chain.feedback
+        window = tier.model.context_window
+        if window is not None:
+            room = max(window - self._task_tokens, 0) * CHARS_PER_TOKEN // 2
+            policy = replace(policy, max_chars=min(policy.max_chars, room))
         # A nonce of its own each time: an earlier model has seen the one in its own prompt.
-        text = fold(self._task, self._attempts, request.chain.feedback, self._tools.ids.nonce())
+        return fold(self._task, self._attempts, policy, self._tools.ids.nonce())
+
+    def _prompt(self, user_text: str) -> tuple[Message, ...]:
+        request = self._request
         return (
             Message("system", request.system_prompt),
             *request.history,
-            Message("user", text, request.task.images),
+            Message("user", user_text, request.task.images),
         )
 
-    def _situation(self, messages: tuple[Message, ...], warm_state: WarmState | None) -> Situation:
-        chain = self._request.chain
-        tier = next_tier(chain, self._attempts) or chain.tiers[-1]
+    def _situation(self, prompt: tuple[Message, ...]) -> Situation:
+        known = [(one.cost_usd or 0.0) + (one.verifier.cost_usd or 0.0) for one in self._attempts]
         return Situation(
-            chain=chain,
+            chain=self._chain,
             attempts=tuple(self._attempts),
-            warm_state=warm_state,
-            prompt_tokens=ModelRequest(tier.model, messages).estimated_input_tokens(),
+            task_tokens=self._task_tokens,
+            prompt_tokens=_tokens(prompt),
             has_images=bool(self._request.task.images),
             elapsed_s=self._elapsed_s(),
-            spent_usd=sum(
-                (attempt.cost_usd or 0.0) + (attempt.verifier.cost_usd or 0.0) for attempt in self._attempts
-            ),
+            spent_usd=sum(known),
         )
-
-    def _routed(self) -> list[RoutedTier]:
-        return [
-            RoutedTier(
-                position=tier.position,
-                model=tier.model.name,
-                tier=tier.model.label,
-                endpoint=tier.model.endpoint.name,
-            )
-            for tier in self._request.chain.tiers
-        ]
 
     async def _keep_lease(self) -> None:
         clock = self._tools.clock
         while True:
             await clock.sleep(RENEW_EVERY_S)
-            await self._tools.store.renew_lease(self._run_id, clock.now() + timedelta(seconds=LEASE_S))
+            try:
+                await self._tools.store.renew_lease(self._run_id, clock.now() + timedelta(seconds=LEASE_S))
+            except StoreError as error:
+                # A log that is busy for a moment must not cost an answer: the next renewal may succeed.
+                self._emit(Warned, message=f"the run could not be marked as alive: {error.message}")
+
+    def _causes(self) -> str:
+        """Return one line that names every tier with what became of it."""
+        reached = {attempt.position for attempt in self._attempts}
+        tried = [f"{attempt.model} ({attempt.tier}): {_cause(attempt)}" for attempt in self._attempts]
+        untried = [
+            f"{tier.model.name} ({tier.model.label}): not tried"
+            for tier in self._chain.tiers
+            if tier.position not in reached
+        ]
+        return "; ".join([*tried, *untried])
 
     def _elapsed_s(self) -> float:
         return self._tools.clock.monotonic() - self._began
+
+
+def _routed(tier: Tier) -> RoutedTier:
+    model = tier.model
+    return RoutedTier(
+        position=tier.position, model=model.name, tier=model.label, endpoint=model.endpoint.name
+    )
+
+
+def _tokens(prompt: tuple[Message, ...]) -> int:
+    return sum(message.estimated_tokens() for message in prompt)
 
 
 def _total_usage(attempts: Sequence[Attempt]) -> Usage:
@@ -274,11 +316,6 @@ def _total_cost(attempts: Sequence[Attempt]) -> float | None:
             return None
         total += attempt.cost_usd + attempt.verifier.cost_usd
     return total
-
-
-def _causes(attempts: Sequence[Attempt]) -> str:
-    """Return one line that names every tier with what became of it."""
-    return "; ".join(f"{attempt.model} ({attempt.tier}): {_cause(attempt)}" for attempt in attempts)
 
 
 def _cause(attempt: Attempt) -> str:

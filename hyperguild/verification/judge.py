@@ -44,11 +44,22 @@ class Judgement:
 
 
 class JudgePanel:
-    """The models of one judge over one answer. `use` counts all calls, those without a verdict included."""
+    """The models of one judge over one answer. `use` counts all calls, those without a verdict included.
+
+    `erred` names the models whose calls failed in this run: they are not asked again, and new ones are added.
+    """
 
     def __init__(
-        self, judge: Judge, subject: Subject, *, caller: ModelCaller, ids: IdSource, watch: VerifierWatch
+        self,
+        judge: Judge,
+        subject: Subject,
+        *,
+        caller: ModelCaller,
+        ids: IdSource,
+        watch: VerifierWatch,
+        erred: dict[str, str],
     ) -> None:
+        self._erred = erred
         self._judge = judge
         self._subject = subject
         self._caller = caller
@@ -109,12 +120,15 @@ class JudgePanel:
 
     async def _vote(self, number: int, models: Sequence[Model], failed: dict[str, str]) -> JudgeReply:
         for model in models:
+            if model.name in self._erred:
+                failed.setdefault(model.name, f"failed before in this run ({self._erred[model.name]})")
             if model.name in failed:
                 continue
             try:
                 return await self._ask(self._voter(model, number))
             except ModelError as error:
                 failed[model.name] = f"{error.kind}: {error.message}"
+                self._erred[model.name] = error.kind
             except NoVerdictError as error:
                 failed[model.name] = f"its reply is no verdict: {error}"
             if len(failed) < len(models):
@@ -170,17 +184,16 @@ class JudgePanel:
                 warm_state=await self._caller.warm_state(model),
                 observe=observe,
             )
-        except ModelError:
+            self._asked[model.name] = True
+        finally:  # a call that failed or was cancelled is paid for, too
             self._count(model, spent)
-            raise
-        self._asked[model.name] = True
-        self._count(model, completion.usage)
         return completion
 
     def _count(self, model: Model, usage: Usage) -> None:
         self._usage += usage
         cost = model.cost_usd(usage)
         self._cost_usd = None if cost is None or self._cost_usd is None else self._cost_usd + cost
+        self._watch.on_judge_use(self.use)
 
     def _nonce(self, reply: str = "") -> str:
         """Draw a nonce that stands nowhere in the data. Raises `VerifierError` if none can be had."""

@@ -16,11 +16,12 @@ from hyperguild.verification.watch import VerifierWatch
 
 
 class Verifier:
-    """Verifies answers. Holds no state of its own: share it freely."""
+    """Verifies the answers of one run, and remembers in it which judges failed: they are not asked again."""
 
     def __init__(self, caller: ModelCaller, ids: IdSource) -> None:
         self._caller = caller
         self._ids = ids
+        self._erred: dict[str, str] = {}
 
     async def verify(self, spec: VerifierSpec, subject: Subject, watch: VerifierWatch) -> Verdict:
         """Run the checks and, if all pass, ask the judge. Where the verifier fails, the verdict says so.
@@ -53,13 +54,14 @@ class Verifier:
         return verdict.model_copy(update={"checks": report.results})
 
     async def _judged(self, judge: Judge, subject: Subject, watch: VerifierWatch) -> Verdict:
-        panel = JudgePanel(judge, subject, caller=self._caller, ids=self._ids, watch=watch)
+        panel = JudgePanel(judge, subject, caller=self._caller, ids=self._ids, watch=watch, erred=self._erred)
         try:
             return _of(await panel.decide(), panel.use)
         except VerifierError as error:
             failure = error
         if judge.on_error == "retry":
             watch.on_warning(f"{failure.message}; asking once more")
+            self._erred.clear()
             try:
                 return _of(await panel.decide(), panel.use)
             except VerifierError as error:

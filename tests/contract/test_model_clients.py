@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hyperguild.domain.messages import (
     Message,
     ModelRequest,
     ReasoningDelta,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -173,8 +174,9 @@ async def test_the_whole_answer_comes_with_usage_and_finish_last(subject: Subjec
     parts = await subject.parts("plain")
 
     assert text_of(parts) == ANSWER
+    assert parts[0] == Sent()
     assert parts[-1] == Finish("stop")
-    assert sum(isinstance(part, Finish) for part in parts) == 1
+    assert [sum(isinstance(part, once) for part in parts) for once in (Sent, Finish)] == [1, 1]
     usage = [part.usage for part in parts if isinstance(part, UsageReport)][-1]
     assert usage.input_tokens > 0
     assert usage.output_tokens > 0
@@ -189,6 +191,56 @@ async def test_many_at_once(subject: Subject) -> None:
         tasks = [group.create_task(subject.parts("plain")) for _ in range(12)]
 
     assert [text_of(task.result()) for task in tasks] == [ANSWER] * 12
+
+
+async def test_nothing_is_sent_before_the_stream_is_read_on(subject: Subject) -> None:
+    seen = 0 if subject.fleet is None else len(await asyncio.to_thread(subject.fleet.requests))
+
+    async with aclosing(subject.client.stream(subject.ask("plain"))) as parts:
+        assert await anext(parts) == Sent()
+
+    if subject.fleet is not None:
+        assert len(await asyncio.to_thread(subject.fleet.requests)) == seen
+
+
+@pytest.mark.parametrize("left", ["at-once", "in-mid-answer", "at-the-end"])
+async def test_a_stream_that_waits_for_its_turn_is_sent_when_the_one_before_is_closed(
+    subject: Subject, left: str
+) -> None:
+    endpoint = replace(subject.model.endpoint, max_concurrency=1)
+    client = open_client(endpoint, keys=KeyRing({"SIM_KEY": "sk-right-key"}))
+    case = "stalls" if left == "in-mid-answer" else "plain"
+
+    first, second = client.stream(subject.ask(case)), client.stream(subject.ask("plain"))
+    async with aclosing(first), aclosing(second):
+        assert await anext(first) == Sent()
+        waiting = asyncio.create_task(anext(second))
+        if left == "in-mid-answer":
+            assert isinstance(await anext(first), TextDelta | UsageReport | KeepAlive)
+        elif left == "at-the-end":
+            assert [part async for part in first][-1] == Finish("stop")
+        await asyncio.sleep(0.1)
+        assert waiting.done() is (left == "at-the-end")
+        await first.aclose()
+        assert await waiting == Sent()
+        assert text_of([part async for part in second]) == ANSWER
+    await client.aclose()
+
+
+async def test_a_stream_that_is_cancelled_in_the_queue_takes_no_turn(subject: Subject) -> None:
+    endpoint = replace(subject.model.endpoint, max_concurrency=1)
+    client = open_client(endpoint, keys=KeyRing({"SIM_KEY": "sk-right-key"}))
+
+    async with aclosing(client.stream(subject.ask("plain"))) as first:
+        assert await anext(first) == Sent()
+        waiting = asyncio.create_task(anext(client.stream(subject.ask("plain"))))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    assert text_of([part async for part in client.stream(subject.ask("plain"))]) == ANSWER
+    await client.aclose()
 
 
 async def test_an_error_after_the_first_words(subject: Subject) -> None:
@@ -304,6 +356,6 @@ async def test_a_cold_model_keeps_the_line_alive_while_it_loads() -> None:
         parts = await subject.parts("plain")
         await client.aclose()
 
-    assert parts[0] == KeepAlive()
+    assert parts[:2] == [Sent(), KeepAlive()]
     assert not any(isinstance(part, ReasoningDelta) for part in parts)
     assert text_of(parts) == ANSWER

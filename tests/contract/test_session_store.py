@@ -103,6 +103,7 @@ def run_start(
     created_at: datetime = NOON,
     task: str = "do",
     skill: str = "review",
+    images: int = 0,
 ) -> RunStart:
     return RunStart(
         run_id=name,
@@ -110,6 +111,7 @@ def run_start(
         skill=skill,
         chain="code",
         task=task,
+        images=images,
         created_at=created_at,
         lease_expires_at=created_at + timedelta(seconds=15),
     )
@@ -193,7 +195,7 @@ def result_of(run: RunStart, attempts: Sequence[Attempt], **changes: Any) -> Run
 
 
 async def test_a_finished_run_reads_back_as_the_result_object(opened: Opener) -> None:
-    store, run = await opened(), run_start(task="the task\nand more")
+    store, run = await opened(), run_start(task="the task\nand more", images=2)
     attempts = [refused(), failed("attempt-2"), refused("attempt-3", verdict="accept", cause=None, score=0.9)]
     await store.start_run(run)
     for attempt in attempts:
@@ -206,7 +208,7 @@ async def test_a_finished_run_reads_back_as_the_result_object(opened: Opener) ->
     stored = await store.run(run.run_id)
     assert stored is not None
     assert stored.result == result
-    assert stored.task == run.task
+    assert (stored.task, stored.images) == (run.task, 2)
     assert (stored.created_at, stored.finished_at) == (NOON, NOON + timedelta(seconds=8))
     assert stored.steps == tuple(step(a.attempt_id, f"of-{a.attempt_id}") for a in attempts)
     assert await store.session_runs(run.session_id) == [stored]
@@ -224,7 +226,7 @@ async def test_any_sqlite_tool_reads_the_columns_of_the_contract(place: Place, o
 
     assert columns("sessions") == {"session_id", "created_at", "title"}
     runs = set(RunResult.model_fields) - {"attempts"}
-    assert columns("runs") >= runs | {"task", "created_at", "finished_at", "lease_expires_at"}
+    assert columns("runs") >= runs | {"task", "images", "created_at", "finished_at", "lease_expires_at"}
     assert columns("attempts") == set(Attempt.model_fields) | {"run_id"}
     assert columns("steps") == set(Step.model_fields)
     query = "SELECT started_at, answer, usage, json_extract(checks, '$[1].message'), rowid FROM attempts"

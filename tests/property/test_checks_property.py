@@ -133,6 +133,4 @@ def test_clipping_and_cleaning_keep_their_bounds(text: str, limit: int) -> None:
 def test_a_fenced_text_comes_out_of_its_fence(text: str) -> None:
     assert less_code_fence(f"```json\n{text}\n```") == text
     body = f"{text}\n".replace("\r\n", "\n")
-    assert [(block.language, block.text) for block in fenced_blocks(f"```py\n{text}\n```")] == [
-        ("py", body)
-    ]
+    assert [(block.language, block.text) for block in fenced_blocks(f"```py\n{text}\n```")] == [("py", body)]

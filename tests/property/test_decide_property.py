@@ -72,7 +72,8 @@ def walks(draw: st.DrawFn) -> tuple[Chain, list[Decision], tuple[Attempt, ...]]:
                 walked,
                 attempts,
                 warm_state=warm,
-                prompt_tokens=draw(st.integers(0, 100)),
+                task_tokens=draw(st.integers(0, 100)),
+                prompt_tokens=draw(st.integers(0, 10_000)),
                 elapsed_s=elapsed,
                 spent_usd=sum(one.cost_usd or 0 for one in attempts),
             )

@@ -72,6 +72,7 @@ async def test_a_grammar_makes_even_noise_a_verdict(noise: Server, tmp_path: Pat
     watch = VerifierWatch(
         on_check=lambda _result: None,
         on_judge_loading=lambda _model, _loading: None,
+        on_judge_use=lambda _use: None,
         on_warning=warnings.append,
     )
     async with open_bench(tmp_path, chains_over(noise)) as bench:

@@ -29,6 +29,7 @@ from hyperguild.domain.messages import (
     Message,
     ModelRequest,
     ReasoningDelta,
+    Sent,
     TextDelta,
     UsageReport,
 )
@@ -202,13 +203,14 @@ async def test_a_full_stream() -> None:
     first = Usage(input_tokens=35, output_tokens=1, cached_input_tokens=20, cache_write_tokens=5)
     last = Usage(input_tokens=35, output_tokens=7, cached_input_tokens=20, cache_write_tokens=5)
     assert [part for part in parts if part != KeepAlive()] == [
+        Sent(),
         UsageReport(first),
         ReasoningDelta("hm"),
         TextDelta("Hello"),
         UsageReport(last),
         Finish("stop"),
     ]
-    assert parts[1] == KeepAlive()
+    assert parts[2] == KeepAlive()
 
 
 async def test_a_server_that_does_not_stream() -> None:
@@ -220,6 +222,7 @@ async def test_a_server_that_does_not_stream() -> None:
     }
 
     assert await parts_of(ask(claude()), answering(httpx.Response(200, json=document))) == [
+        Sent(),
         ReasoningDelta("hm"),
         TextDelta("Hi"),
         UsageReport(Usage(input_tokens=2, output_tokens=3)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hyperguild.adapters.models import open_client
 from hyperguild.adapters.models.command import program_environment, prompt_text
 from hyperguild.adapters.wire import program as program_module
 from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.adapters.wire.program import only_zombies
 from hyperguild.adapters.wire.transport import plain_transport
 from hyperguild.domain.chain import Endpoint, KeySource
 from hyperguild.domain.messages import (
@@ -27,6 +29,7 @@ from hyperguild.domain.messages import (
     Image,
     Message,
     ModelRequest,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -61,6 +64,17 @@ def text_of(parts: list[StreamPart]) -> str:
     return "".join(part.text for part in parts if isinstance(part, TextDelta))
 
 
+async def first_text(parts: AsyncGenerator[StreamPart, None]) -> str:
+    assert await anext(parts) == Sent()
+    first = await anext(parts)
+    assert isinstance(first, TextDelta)
+    return first.text
+
+
+async def first_numbers(parts: AsyncGenerator[StreamPart, None]) -> list[int]:
+    return [int(word) for word in (await first_text(parts)).split()]
+
+
 async def test_text_is_the_answer(program: Script) -> None:
     endpoint = program("print(sys.argv[1:], sys.stdin.read())", "--model", "{model}", "{model}-x; $HOME")
     request = ask(
@@ -83,6 +97,7 @@ async def test_text_comes_as_it_is_printed(program: Script, tmp_path: Path) -> N
     client = open_client(endpoint, keys=RING)
 
     async with aclosing(client.stream(ask(model_on(endpoint)))) as parts, asyncio.timeout(30):
+        assert await anext(parts) == Sent()
         assert await anext(parts) == TextDelta("first\n")
         go.touch()
         assert [part async for part in parts] == [TextDelta("second\n"), Finish("stop")]
@@ -105,14 +120,49 @@ async def test_json_with_a_result(program: Script) -> None:
     }
 
     assert await answer(ask(model_on(program(f"print(json.dumps({report!r}, indent=1))")))) == [
+        Sent(),
         TextDelta("The answer"),
         UsageReport(Usage(input_tokens=33, output_tokens=5, cached_input_tokens=20, cache_write_tokens=10)),
         Finish("length"),
     ]
 
 
+LOG = [
+    {"type": "system", "subtype": "init", "session_id": "x"},
+    {"type": "assistant", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hm"}]}},
+    {"type": "result", "subtype": "success", "is_error": False, "result": "An early one"},
+    {"type": "result", "subtype": "success", "is_error": False, "result": "The answer"},
+    {"type": "system", "subtype": "status"},
+]
+
+
 @pytest.mark.parametrize(
-    "printed", ['{"accept": true, "score": 1}', "{not json", '[{"result": "x"}]', "  \n", "", '{"result": 3}']
+    "written", ["json.dumps(log)", "json.dumps(log, indent=1)", "'[', json.dumps(log)[1:]"]
+)
+async def test_a_json_list_of_messages_ends_in_a_result(program: Script, written: str) -> None:
+    endpoint = program(f"log = {LOG!r}\nprint({written}, sep='\\n')")
+
+    assert await answer(ask(model_on(endpoint))) == [Sent(), TextDelta("The answer"), Finish("stop")]
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        '{"accept": true, "score": 1}',
+        "{not json",
+        "  \n",
+        "",
+        '{"result": 3}',
+        "[",
+        "[]",
+        "[1, 2]",
+        "[note] see [{",
+        '[{"result": "x"}]',
+        '[{"name": "parse", "result": "pass"}, {"name": "write", "result": "fail"}]',
+        '[{"type": "unit", "result": "pass"}, {"result": "fail"}]',
+        json.dumps(LOG[:2]),
+        json.dumps(LOG)[:-1],
+    ],
 )
 async def test_any_other_text_is_the_answer_as_it_stands(program: Script, printed: str) -> None:
     parts = await answer(ask(model_on(program(f"sys.stdout.write({printed!r})"))))
@@ -126,9 +176,13 @@ async def test_any_other_text_is_the_answer_as_it_stands(program: Script, printe
     [
         ({"is_error": True, "result": "Invalid API key"}, "the program reports an error: Invalid API key"),
         ({"type": "result", "subtype": "error_max_turns"}, "the program reports an error: error_max_turns"),
+        (
+            [*LOG[:2], {"type": "result", "subtype": "error_max_turns", "is_error": True}],
+            "the program reports an error: error_max_turns",
+        ),
     ],
 )
-async def test_a_reported_error(program: Script, report: dict[str, Any], message: str) -> None:
+async def test_a_reported_error(program: Script, report: object, message: str) -> None:
     error = await error_of(ask(model_on(program(f"print(json.dumps({report!r}))"))), plain_transport, RING)
 
     assert type(error) is CommandError
@@ -254,9 +308,7 @@ async def test_the_whole_process_group_ends(
 
     async def read() -> None:
         async with aclosing(client.stream(ask(model_on(endpoint)))) as parts:
-            first = await anext(parts)
-            assert isinstance(first, TextDelta)
-            told.set_result([int(word) for word in first.text.split()])
+            told.set_result(await first_numbers(parts))
             if way == "close":
                 await asyncio.sleep(0.3)
                 return
@@ -276,6 +328,33 @@ async def test_the_whole_process_group_ends(
         await until_dead(pid)
 
 
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Make this process the heir of orphans, as a PID 1 that never collects them is."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process inherit orphans")
+    prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    assert prctl(set_child_subreaper, 1, 0, 0, 0) == 0
+    yield
+    assert prctl(set_child_subreaper, 0, 0, 0, 0) == 0
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_orphans_that_nobody_collects_do_not_hold_the_end_up(
+    program: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "KILL_GRACE_S", 600)
+    endpoint = program(WITH_CHILD.format(child="import time; time.sleep(600)", then="time.sleep(600)"))
+
+    async with asyncio.timeout(60):
+        async with aclosing(open_client(endpoint, keys=RING).stream(ask(model_on(endpoint)))) as parts:
+            grandchild, leader = await first_numbers(parts)
+
+    assert not only_zombies(os.getpgid(0))
+    assert os.getpgid(grandchild) == leader, "it was collected: the test shows nothing"
+    assert os.waitpid(grandchild, os.WNOHANG) == (grandchild, signal.SIGTERM)  # noqa: ASYNC222 - it is dead
+
+
 async def test_a_program_may_tidy_up(program: Script, tmp_path: Path) -> None:
     tidied = tmp_path / "tidied"
     endpoint = program(
@@ -284,7 +363,7 @@ async def test_a_program_may_tidy_up(program: Script, tmp_path: Path) -> None:
     )
 
     async with aclosing(open_client(endpoint, keys=RING).stream(ask(model_on(endpoint)))) as parts:
-        await anext(parts)
+        await first_text(parts)
 
     assert tidied.exists()
 
@@ -324,6 +403,25 @@ async def test_an_unset_key_starts_nothing(program: Script, tmp_path: Path) -> N
     error = await error_of(ask(model_on(endpoint)), plain_transport, RING)
 
     assert type(error) is AuthError
+    assert not ran.exists()
+
+
+async def test_a_program_gets_the_key_that_a_command_prints(program: Script) -> None:
+    key = KeySource(command=(sys.executable, "-c", "print('sk-of-the-command')"))
+    endpoint = program("print(os.environ['HYPERGUILD_API_KEY'])", key=key)
+
+    assert text_of(await answer(ask(model_on(endpoint)))) == "sk-of-the-command\n"
+
+
+async def test_a_key_command_that_fails_starts_nothing(program: Script, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    key = KeySource(command=(sys.executable, "-c", "import sys; sys.exit('locked')"))
+    endpoint = program(f"open({str(ran)!r}, 'w')", key=key)
+
+    error = await error_of(ask(model_on(endpoint)), plain_transport, RING)
+
+    assert type(error) is AuthError
+    assert error.message.endswith("failed with exit code 1: locked")
     assert not ran.exists()
 
 
@@ -374,7 +472,6 @@ async def test_a_stray_that_left_the_group_does_not_hold_the_stream(
 
     async with asyncio.timeout(30):
         async with aclosing(open_client(endpoint, keys=RING).stream(ask(model_on(endpoint)))) as parts:
-            first = await anext(parts)
-        assert isinstance(first, TextDelta)
-        os.kill(int(first.text), signal.SIGKILL)
-        await until_dead(int(first.text))
+            [stray_pid] = await first_numbers(parts)
+        os.kill(stray_pid, signal.SIGKILL)
+        await until_dead(stray_pid)

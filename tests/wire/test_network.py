@@ -11,10 +11,24 @@ from pathlib import Path
 
 import httpx
 import pytest
-from wire_support import ask, chunk, data, error_of, keys, model_on, openai, parts_of, raw_server, swap
+import respx
+from wire_support import (
+    ask,
+    chunk,
+    data,
+    error_of,
+    keys,
+    model_on,
+    mounted,
+    openai,
+    parts_of,
+    raw_server,
+    swap,
+)
 
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.wire import exchange
+from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.transport import (
     TransportFactory,
     aiohttp_transport,
@@ -22,7 +36,7 @@ from hyperguild.adapters.wire.transport import (
     open_http,
     plain_transport,
 )
-from hyperguild.domain.messages import Finish, TextDelta
+from hyperguild.domain.messages import Finish, Sent, TextDelta
 from hyperguild.errors import BadRequestError, ConnectError, ModelError, OverloadedError, ProtocolError
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -142,6 +156,7 @@ async def test_closing_a_stream_drops_the_connection(transport: TransportFactory
         model = model_on(swap(url))
         client = open_client(model.endpoint, keys=keys(), transport_factory=transport)
         async with aclosing(client.stream(ask(model))) as parts:
+            assert await anext(parts) == Sent()
             assert await anext(parts) == TextDelta("hello")
         async with asyncio.timeout(10):
             await dropped.wait()
@@ -234,6 +249,21 @@ async def test_no_more_streams_at_once_than_max_concurrency() -> None:
         await client.aclose()
 
     assert most == 2
+
+
+async def test_what_only_asks_for_a_list_waits_for_no_turn() -> None:
+    router = respx.MockRouter()
+    router.get("http://127.0.0.1:8080/running").respond(json={"running": []})
+    model = model_on(swap(max_concurrency=1))
+    exchanger = Exchanger(model.endpoint, keys(), mounted(router))
+
+    async with (
+        asyncio.timeout(10),
+        exchanger.turn(model),
+        exchanger.send("GET", "http://127.0.0.1:8080/running") as answer,
+    ):
+        assert await answer.whole() == b'{"running":[]}'
+    await exchanger.aclose()
 
 
 @BOTH

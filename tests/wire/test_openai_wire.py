@@ -35,6 +35,7 @@ from hyperguild.domain.messages import (
     KeepAlive,
     Message,
     ReasoningDelta,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -180,6 +181,7 @@ async def test_a_full_stream() -> None:
     )
 
     assert await parts(body) == [
+        Sent(),
         KeepAlive(),
         ReasoningDelta("hm"),
         ReasoningDelta("so"),
@@ -196,11 +198,11 @@ async def test_loading_chatter_is_no_part_of_the_answer() -> None:
         {"choices": [{"delta": {"reasoning_content": "━━━━━"}}]}, chunk({"content": "ok"}), END, "[DONE]"
     )
 
-    assert await parts(body) == [KeepAlive(), TextDelta("ok"), KeepAlive(), Finish("stop")]
+    assert await parts(body) == [Sent(), KeepAlive(), TextDelta("ok"), KeepAlive(), Finish("stop")]
 
 
 async def test_comments_keep_alive() -> None:
-    assert (await parts(b": OPENROUTER PROCESSING\n\n" + ENDED))[0] == KeepAlive()
+    assert (await parts(b": OPENROUTER PROCESSING\n\n" + ENDED))[1] == KeepAlive()
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -235,7 +237,7 @@ async def test_finish_reasons(said: str, meant: str) -> None:
 async def test_a_refusal_is_told_from_an_answer() -> None:
     body = data(chunk({"refusal": "I cannot."}), END, "[DONE]")
 
-    assert await parts(body) == [TextDelta("I cannot."), KeepAlive(), Finish("refusal")]
+    assert await parts(body) == [Sent(), TextDelta("I cannot."), KeepAlive(), Finish("refusal")]
 
 
 async def test_a_server_that_does_not_stream() -> None:
@@ -252,6 +254,7 @@ async def test_a_server_that_does_not_stream() -> None:
     }
 
     assert await parts_of(ask(model_on(swap())), answering(httpx.Response(200, json=document))) == [
+        Sent(),
         ReasoningDelta("r"),
         TextDelta("hi"),
         UsageReport(Usage(input_tokens=1, output_tokens=3)),

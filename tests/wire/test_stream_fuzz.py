@@ -15,7 +15,8 @@ from hyperguild.adapters.models.anthropic_stream import MessageEvents
 from hyperguild.adapters.models.dialect import Dialect, finished, parse_object, take_event
 from hyperguild.adapters.models.openai_stream import ChatChunks
 from hyperguild.adapters.models.sse import BrokenStreamError, EventDecoder
-from hyperguild.adapters.wire.http_errors import Peer, error_from_response
+from hyperguild.adapters.wire.http_errors import error_from_response
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.domain.messages import StreamPart
 from hyperguild.errors import ModelError
 

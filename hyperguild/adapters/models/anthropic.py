@@ -11,11 +11,8 @@ from hyperguild.adapters.models.dialect import read_answer
 from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
-from hyperguild.domain.chain import Endpoint
-from hyperguild.domain.messages import Message, ModelRequest, StreamPart
-
-DEFAULT_MAX_TOKENS = 4096
-"""The API demands a limit; without `max_output_tokens` it is this, the highest that all its models allow."""
+from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Endpoint
+from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
 
 _UNSUPPORTED_KEYWORDS = frozenset(
     {
@@ -49,12 +46,14 @@ class AnthropicClient:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`."""
         body = request_body(request)
-        async with (
-            self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
-            aclosing(read_answer(answer, MessageEvents(answer.peer))) as parts,
-        ):
-            async for part in parts:
-                yield part
+        async with self._exchanger.turn(request.model):
+            yield Sent()
+            async with (
+                self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
+                aclosing(read_answer(answer, MessageEvents(answer.peer))) as parts,
+            ):
+                async for part in parts:
+                    yield part
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -73,7 +72,7 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     )
     body: dict[str, Any] = {
         "model": model.upstream,
-        "max_tokens": model.max_output_tokens or DEFAULT_MAX_TOKENS,
+        "max_tokens": model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,  # the API demands a limit
         "messages": _turns([message for message in request.messages if message.role != "system"]),
         "stream": True,
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperguild.adapters.models.dialect import misshapen, parse_object
 from hyperguild.adapters.models.token_counts import anthropic_usage
-from hyperguild.adapters.wire.http_errors import Peer
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.domain.messages import (
     FinishReason,
     KeepAlive,

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from hyperguild.adapters.models.anthropic_stream import FINISH_REASONS
 from hyperguild.adapters.models.token_counts import anthropic_usage
@@ -20,6 +21,7 @@ from hyperguild.domain.messages import (
     FinishReason,
     Message,
     ModelRequest,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -64,11 +66,10 @@ class CommandClient:
     """A `ModelClient` that runs a program for each request.
 
     `{model}` in its arguments becomes the model's upstream name; the prompt comes on stdin (see
-    `prompt_text`). What it prints is the answer, given as it comes; if that begins with `{`, it is read at
-    the end: an object with `result` (what `claude -p --output-format json` prints) gives that text, its
-    usage and stop reason, any other text is the answer as it stands. Exit 0 is success. No shell is involved,
-    and of the environment only what `program_environment` lists is passed on. Cancelling or closing the
-    stream ends its whole process group.
+    `prompt_text`). What it prints is the answer, given as it comes; if that looks like a JSON object or a
+    list of them, it is read at the end as `read_report` does, and any other text is the answer as it stands.
+    Exit 0 is success. No shell is involved, and of the environment only what `program_environment` lists is
+    passed on. Cancelling or closing the stream ends its whole process group.
     """
 
     def __init__(self, endpoint: Endpoint, keys: KeyRing) -> None:
@@ -84,6 +85,7 @@ class CommandClient:
         prompt = prompt_text(request.messages).encode("utf-8", errors="replace")
         async with self._turns:
             environment = await self._environment(request.model)
+            yield Sent()
             try:
                 async with (
                     Program(argv, env=environment, stdin=prompt) as program,
@@ -155,11 +157,17 @@ class Report:
 
 
 def read_report(output: str) -> Report | None:
-    """Read the JSON object that `claude -p --output-format json` prints; None for any other output."""
+    """Read what `claude -p --output-format json` prints; None for any other output.
+
+    That is an object with `result`, or with `--verbose` the list of all messages, each with its `type`: the
+    last one with a `result` counts. A list of anything else is an answer that happens to be JSON.
+    """
     try:
         value = json.loads(output)
     except (ValueError, RecursionError):
         return None
+    if isinstance(value, list):
+        value = _last_result(value)
     if not isinstance(value, dict):
         return None
     result, outcome = value.get("result"), str(value.get("subtype") or "")
@@ -173,6 +181,13 @@ def read_report(output: str) -> Report | None:
         usage=anthropic_usage(usage) if isinstance(usage, dict) else None,
         finish=FINISH_REASONS.get(reason, "other") if isinstance(reason, str) else "stop",
     )
+
+
+def _last_result(messages: list[Any]) -> dict[str, Any] | None:
+    if not all(isinstance(message, dict) and isinstance(message.get("type"), str) for message in messages):
+        return None
+    results = (each for each in reversed(messages) if "result" in each or each["type"] == "result")
+    return next(results, None)
 
 
 def prompt_text(messages: Sequence[Message]) -> str:
@@ -212,7 +227,7 @@ class _Output:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pieces: list[str] = []
         self._is_text = False
-        self._blank = True
+        self._undecided = True
         self.size = 0
         self.last = ""
 
@@ -235,9 +250,10 @@ class _Output:
         if self._is_text:
             return text
         self._pieces.append(text)
-        if self._blank and text.strip():
-            self._blank = False
-            self._is_text = not self.held.lstrip().startswith("{")
+        if self._undecided and text.strip():
+            start = self.held.lstrip().removeprefix("[").lstrip()
+            self._undecided = not start
+            self._is_text = start != "" and not start.startswith("{")
             if self._is_text:
                 text, self._pieces = self.held, []
                 return text

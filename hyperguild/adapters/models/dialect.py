@@ -12,7 +12,8 @@ from httpx_sse import ServerSentEvent
 from hyperguild.adapters.models.sse import BARE, COMMENT, events
 from hyperguild.adapters.wire.complaint import complaint_of, is_error
 from hyperguild.adapters.wire.exchange import Answer
-from hyperguild.adapters.wire.http_errors import Peer, error_from_stream
+from hyperguild.adapters.wire.http_errors import error_from_stream
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.domain.messages import Finish, FinishReason, KeepAlive, StreamPart
 from hyperguild.errors import ModelError, ProtocolError
 

@@ -13,7 +13,7 @@ from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
 from hyperguild.domain.chain import Endpoint
-from hyperguild.domain.messages import Message, ModelRequest, StreamPart
+from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
 
 SCHEMA_NAME = "answer"
 """OpenAI wants a name for every schema; it means nothing."""
@@ -36,12 +36,14 @@ class OpenAICompatibleClient:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`."""
         body = request_body(request, limit_field=self._limit_field)
-        async with (
-            self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
-            aclosing(read_answer(answer, ChatChunks(answer.peer))) as parts,
-        ):
-            async for part in parts:
-                yield part
+        async with self._exchanger.turn(request.model):
+            yield Sent()
+            async with (
+                self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
+                aclosing(read_answer(answer, ChatChunks(answer.peer))) as parts,
+            ):
+                async for part in parts:
+                    yield part
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""

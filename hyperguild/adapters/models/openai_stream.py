@@ -8,7 +8,8 @@ from typing import Any
 from hyperguild.adapters.models.dialect import misshapen, parse_object
 from hyperguild.adapters.models.token_counts import openai_usage
 from hyperguild.adapters.wire.complaint import Complaint
-from hyperguild.adapters.wire.http_errors import Peer, error_from_stream
+from hyperguild.adapters.wire.http_errors import error_from_stream
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.domain.messages import (
     FinishReason,
     KeepAlive,

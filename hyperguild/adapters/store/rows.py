@@ -69,6 +69,7 @@ class RowWriter:
         return row | {
             "usage": _dumped(blank.usage),
             "task": self._content(run.task),
+            "images": run.images,
             "created_at": to_time(run.created_at),
             "lease_expires_at": to_time(run.lease_expires_at),
             "pid": process.pid,
@@ -152,6 +153,7 @@ def read_run(
     return StoredRun(
         result=result,
         task=row["task"],
+        images=row["images"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         steps=tuple(_read(Step, item, _JSON_OF_STEP) for item in steps),

@@ -22,7 +22,6 @@ class Complaint:
     kind: str = ""
     code: str = ""
     status: int | None = None
-    from_llama_swap: bool = False
     prompt_tokens: int | None = None
     window: int | None = None
 
@@ -52,16 +51,15 @@ def complaint_of(value: object) -> Complaint:
         value = value[0]
     if not isinstance(value, dict):
         return Complaint(text=_as_text(value))
-    from_llama_swap = value.get("src") == "llama-swap"
     error = value.get("error")
     if isinstance(error, dict):
-        return _from_object(error, from_llama_swap=from_llama_swap)
+        return _from_object(error)
     if error:
-        return Complaint(text=_without_prefix(_as_text(error)), from_llama_swap=from_llama_swap)
+        return Complaint(text=_without_prefix(_as_text(error)))
     said = value.get("message") or value.get("detail")
     if said is None:
         return Complaint(text=_as_text(value))
-    return _from_object({**value, "message": said}, from_llama_swap=from_llama_swap)
+    return _from_object({**value, "message": said})
 
 
 def is_error(value: Mapping[str, Any]) -> bool:
@@ -69,7 +67,7 @@ def is_error(value: Mapping[str, Any]) -> bool:
     return bool(value.get("error")) or value.get("object") == "error" or value.get("type") == "error"
 
 
-def _from_object(error: Mapping[str, Any], *, from_llama_swap: bool) -> Complaint:
+def _from_object(error: Mapping[str, Any]) -> Complaint:
     code = error.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) else None
     if isinstance(code, str) and code.isdecimal() and len(code) == 3:
@@ -79,7 +77,6 @@ def _from_object(error: Mapping[str, Any], *, from_llama_swap: bool) -> Complain
         kind=_name(error.get("type")),
         code=_name(code),
         status=number if number is not None and 400 <= number <= 599 else None,
-        from_llama_swap=from_llama_swap,
         prompt_tokens=_figure(error.get("n_prompt_tokens")),
         window=_figure(error.get("n_ctx")),
     )

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 
-from hyperguild.adapters.wire.http_errors import Peer, error_from_response, error_from_transport
+from hyperguild.adapters.wire.http_errors import error_from_response
 from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.adapters.wire.network_errors import error_from_transport
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.adapters.wire.transport import TransportFactory, auth_headers, open_http
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.errors import BadRequestError, ModelError, ProtocolError
@@ -84,8 +86,8 @@ class Answer:
 class Exchanger:
     """Sends requests to one endpoint: key, connection pool, concurrency limit.
 
-    Opens its client with the first request. Not more than `max_concurrency` answers are open at once; the
-    others wait their turn.
+    Opens its client with the first request. Generations wait for their `turn`; what only asks for a list (a
+    probe, an inventory) does not, and so never stands behind them.
     """
 
     def __init__(self, endpoint: Endpoint, keys: KeyRing, transport_factory: TransportFactory) -> None:
@@ -103,6 +105,17 @@ class Exchanger:
         return Peer(self.endpoint, model.name, model.upstream, secrets)
 
     @asynccontextmanager
+    async def turn(self, model: Model) -> AsyncIterator[None]:
+        """Wait until fewer than `max_concurrency` others hold a turn; hold one while in the context.
+
+        Once inside, key and client are ready, so that nothing but the server's time passes in `send`. Raises
+        `ModelError` where they cannot be had.
+        """
+        async with self._turns:
+            await self._prepared(model)
+            yield
+
+    @asynccontextmanager
     async def send(
         self,
         method: str,
@@ -113,28 +126,27 @@ class Exchanger:
     ) -> AsyncIterator[Answer]:
         """Send a request, `body` as JSON; give its answer, if that is a success.
 
-        Leaving the context drops a connection that is still in use. Raises `ModelError` for every other
-        answer, for a key or a connection that cannot be had and for a body that JSON cannot express; `model`
-        and `endpoint` are set on it.
+        Takes no turn. Leaving the context drops a connection that is still in use. Raises `ModelError` for
+        every other answer, for a key or a connection that cannot be had and for a body that JSON cannot
+        express; `model` and `endpoint` are set on it.
         """
-        async with self._turns:
-            http, headers = await self._prepared(model)
-            peer = self.peer(model)
-            content = None
-            if body is not None:
-                content = _encoded(body, peer)
-                headers["content-type"] = "application/json"
-            began = False
-            try:
-                async with http.stream(method, url, content=content, headers=headers) as response:
-                    began = True
-                    answer = Answer(response, peer)
-                    if not response.is_success:
-                        said = await answer.beginning()
-                        raise error_from_response(peer, response.status_code, response.headers, said)
-                    yield answer
-            except (httpx.RequestError, httpx.InvalidURL) as exc:
-                raise error_from_transport(peer, exc, began=began) from exc
+        http, headers = await self._prepared(model)
+        peer = self.peer(model)
+        content = None
+        if body is not None:
+            content = _encoded(body, peer)
+            headers["content-type"] = "application/json"
+        began = False
+        try:
+            async with http.stream(method, url, content=content, headers=headers) as response:
+                began = True
+                answer = Answer(response, peer)
+                if not response.is_success:
+                    said = await answer.beginning()
+                    raise error_from_response(peer, response.status_code, response.headers, said)
+                yield answer
+        except (httpx.RequestError, httpx.InvalidURL) as exc:
+            raise error_from_transport(peer, exc, began=began) from exc
 
     def open(self) -> httpx.AsyncClient:
         """Return the client, made now if need be; that takes tens of milliseconds and connects nothing.

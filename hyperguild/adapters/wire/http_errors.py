@@ -1,4 +1,4 @@
-"""From what a server or the network did to the fitting `ModelError`, with a message a person can act on.
+"""From what a server answered to the fitting `ModelError`, with a message a person can act on.
 
 Everything here is pure. Decided here, since the same request would fare no better: a start that failed, a
 health check that timed out and output that the server could not parse are not retryable, nor is an account
@@ -7,22 +7,18 @@ without credit; a crash, an unload and a dead peer are.
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from hyperguild.adapters.wire.complaint import Complaint, read_complaint
+from hyperguild.adapters.wire.peer import Peer
 from hyperguild.adapters.wire.retry_after import retry_after_s
-from hyperguild.adapters.wire.wording import one_line, shown_url
+from hyperguild.adapters.wire.wording import shown_url
 from hyperguild.domain.chain import Endpoint
 from hyperguild.errors import (
     AuthError,
     BadRequestError,
-    ConnectError,
     ContextOverflowError,
     ModelError,
     ModelTimeoutError,
@@ -32,47 +28,6 @@ from hyperguild.errors import (
     RateLimitError,
     ServerError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is spoken to: what error messages name. `model` is None where the endpoint itself is asked.
-
-    `upstream` is the model's name at the endpoint; `secrets` are cut out of whatever is quoted.
-    """
-
-    endpoint: Endpoint
-    model: str | None = None
-    upstream: str = ""
-    secrets: tuple[str, ...] = ()
-
-    @property
-    def url(self) -> str:
-        """The endpoint's address, without credentials."""
-        return shown_url(self.endpoint.base_url or "")
-
-    @property
-    def who(self) -> str:
-        """The server in words."""
-        kind = {"llama-swap": "llama-swap", "anthropic": "the Anthropic API"}.get(
-            self.endpoint.kind, "the server"
-        )
-        return f"{kind} at {self.url}"
-
-    def error(
-        self, cls: type[ModelError], message: str, *, hint: str | None = None, **fields: Any
-    ) -> ModelError:
-        """Make an error that names model and endpoint, its texts cleaned and free of secrets.
-
-        `fields` are `status`, `retryable` and `retry_after_s`.
-        """
-        return cls(
-            one_line(message, secrets=self.secrets),
-            hint=None if hint is None else one_line(hint, secrets=self.secrets),
-            model=self.model,
-            endpoint=self.endpoint.name,
-            **fields,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,99 +303,3 @@ def _bad_request(case: _Case) -> ModelError:
         return _not_found(case)
     hint = next((hint for words, hint in _BAD_REQUEST_HINTS if case.said.says(*words)), None)
     return case.error(BadRequestError, f"{case.peer.who} refuses the request{case.quoted}", hint)
-
-
-def error_from_transport(
-    peer: Peer, exc: httpx.RequestError | httpx.InvalidURL, *, began: bool
-) -> ModelError:
-    """Name a failure of the network. `began`: whether the answer's head had come."""
-    if isinstance(exc, httpx.LocalProtocolError | httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return peer.error(
-            BadRequestError,
-            f"the request to {peer.url} cannot be sent: {exc}",
-            hint="look at base_url and headers",
-        )
-    if isinstance(exc, httpx.DecodingError):
-        return peer.error(
-            ProtocolError, f"{peer.who} sends data that its encoding does not fit: {exc}", retryable=True
-        )
-    if began:
-        return peer.error(
-            ProtocolError,
-            f"the connection to {peer.url} broke in the middle of the answer{_reason(exc)}",
-            retryable=True,
-        )
-    return _not_connected(peer, exc)
-
-
-def _not_connected(peer: Peer, exc: httpx.RequestError | httpx.InvalidURL) -> ModelError:
-    causes = list(_causes(exc))
-    host = httpx.URL(peer.endpoint.base_url or "").host
-    if isinstance(exc, httpx.ProxyError):
-        return peer.error(
-            ConnectError,
-            f"the proxy between here and {peer.url} refuses{_reason(exc)}",
-            hint="look at HTTPS_PROXY and NO_PROXY",
-        )
-    for cause in causes:
-        if isinstance(cause, socket.gaierror):
-            return peer.error(
-                ConnectError,
-                f"no address is known for the host '{host}'",
-                hint=f"look at base_url of endpoint '{peer.endpoint.name}', and whether there is a network",
-                retryable=cause.errno == socket.EAI_AGAIN,
-            )
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return peer.error(
-                ConnectError,
-                f"the certificate of {peer.url} is not trusted: {_tls_reason(cause)}",
-                hint=f"name the authority's certificate as ca_file of endpoint '{peer.endpoint.name}'",
-                retryable=False,
-            )
-        if isinstance(cause, ssl.SSLError):
-            return peer.error(
-                ConnectError,
-                f"no TLS connection to {peer.url}: {_tls_reason(cause)}",
-                hint="is https right there? a server without TLS wants http in base_url",
-            )
-        if isinstance(cause, ConnectionRefusedError):
-            return peer.error(ConnectError, f"nothing listens at {peer.url}", hint=_start_hint(peer.endpoint))
-    if isinstance(exc, httpx.TimeoutException) and any(isinstance(cause, TimeoutError) for cause in causes):
-        return peer.error(
-            ConnectError,
-            f"could not connect to {peer.url} within {peer.endpoint.connect_timeout_s:g} s",
-            hint=f"is it up? connect_timeout_s of endpoint '{peer.endpoint.name}' sets the limit",
-        )
-    return peer.error(
-        ConnectError, f"the connection to {peer.url} broke before an answer began{_reason(exc)}"
-    )
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    # aiohttp's own classes of these errors lack the attributes
-    return str(getattr(error, "verify_message", None) or getattr(error, "reason", None) or error)
-
-
-def _start_hint(endpoint: Endpoint) -> str:
-    if endpoint.kind == "llama-swap":
-        return f"start llama-swap, or correct base_url of endpoint '{endpoint.name}'"
-    return f"start the server, or correct base_url of endpoint '{endpoint.name}'"
-
-
-def _reason(exc: Exception) -> str:
-    return f": {exc}" if str(exc) else ""
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield what lies behind an error, groups (several addresses were tried) opened."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [exc]
-    while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [current.__context__, current.__cause__, getattr(current, "os_error", None)]
-        if isinstance(current, BaseExceptionGroup):
-            waiting.extend(current.exceptions)

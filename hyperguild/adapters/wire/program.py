@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -106,7 +107,7 @@ class Program:
         try:
             self._signal(signal.SIGTERM)
             async with asyncio.timeout(KILL_GRACE_S):
-                while self._signal(0):  # noqa: ASYNC110 - nothing tells when the last of a group is gone
+                while self._any_left():  # noqa: ASYNC110 - nothing tells when the last of a group is gone
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             pass  # the SIGKILL below is the answer to that
@@ -126,10 +127,49 @@ class Program:
                 task.cancel()
             await asyncio.wait((self._feeding, self._listening))
 
+    def _any_left(self) -> bool:
+        if not self._signal(0):
+            return False
+        return self._process.returncode is None or not only_zombies(self._process.pid)
+
     def _signal(self, number: int) -> bool:
-        """Signal the group; return whether any of it is left."""
+        """Signal the group; return whether any of it is left, be it a zombie."""
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def only_zombies(group: int) -> bool:
+    """Return whether all that is left of a process group is dead and waits to be collected.
+
+    A PID 1 that never collects the orphans it is given (many a container has one) keeps such a group alive in
+    the eyes of `killpg`. False where that cannot be known: outside Linux, or where `/proc` shows none of it.
+    """
+    states = {_state(pid) for pid in _members(group)} - {""}
+    return bool(states) and states <= {"Z", "X"}
+
+
+def _members(group: int) -> list[int]:
+    try:
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    except OSError:
+        return []
+    return [pid for pid in pids if _group_of(pid) == group]
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)  # far cheaper than reading it in /proc
+    except OSError:
+        return None  # it ended meanwhile, or is not ours to ask
+
+
+def _state(pid: int) -> str:
+    """Return the letter for a process's state; "" for one that has ended meanwhile."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]  # pid (name) state ...; the name may hold anything

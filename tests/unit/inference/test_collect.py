@@ -10,7 +10,7 @@ import pytest
 from builders import SWAP, cloud_model, local_model
 
 from hyperguild.adapters.clock import SystemClock
-from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
+from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import (
     Completion,
     Finish,
@@ -18,6 +18,7 @@ from hyperguild.domain.messages import (
     Message,
     ModelRequest,
     ReasoningDelta,
+    Sent,
     StreamPart,
     TextDelta,
     UsageReport,
@@ -33,7 +34,7 @@ from hyperguild.errors import (
     ServerError,
 )
 from hyperguild.inference.call import ModelCaller
-from hyperguild.inference.events import CallEvent, Loading, Reset
+from hyperguild.inference.events import CallEvent, Loading, Reset, Spoke
 
 Script = list[StreamPart | float | ModelError]
 
@@ -47,6 +48,7 @@ class ScriptedClient:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         try:
+            yield Sent()
             for item in self.scripts.pop(0):
                 if isinstance(item, float):
                     await asyncio.sleep(item)
@@ -96,6 +98,18 @@ class Bench:
         name = self.model.endpoint.name
         self.caller = ModelCaller({name: self.client}, self.probe, QuickClock(), lambda: 1.0)
 
+    @property
+    def loads(self) -> list[Loading]:
+        return [event for event in self.seen if isinstance(event, Loading)]
+
+    @property
+    def first_token_ms(self) -> int | None:
+        return next((event.after_ms for event in self.seen if isinstance(event, Spoke)), None)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(event.text for event in self.seen if isinstance(event, ReasoningDelta))
+
     async def ask(self, retries: int = 0, **limits: float) -> Completion:
         return await self.caller.complete(
             ModelRequest(self.model, (Message("user", "hi"),)),
@@ -109,17 +123,17 @@ class Bench:
 async def test_parts_become_a_completion() -> None:
     bench = Bench([KeepAlive(), ReasoningDelta("hm"), TextDelta("a"), TextDelta("b"), *DONE])
     completion = await bench.ask()
-    assert (completion.text, completion.reasoning, completion.finish_reason) == ("abyes", "hm", "stop")
+    assert (completion.text, bench.reasoning, completion.finish_reason) == ("abyes", "hm", "stop")
     assert completion.usage == Usage(input_tokens=3, output_tokens=1)
-    assert completion.load_ms is None
-    assert completion.first_token_ms is not None
+    assert not bench.loads
+    assert bench.first_token_ms is not None
     assert bench.client.closed == 1
 
 
 async def test_think_blocks_are_reasoning_for_local_models_only() -> None:
     script: Script = [TextDelta("<think>hm</think>"), *DONE]
-    local = await Bench(script, model=local_model()).ask()
-    assert (local.text, local.reasoning) == ("yes", "hm")
+    local = Bench(script, model=local_model())
+    assert ((await local.ask()).text, local.reasoning) == ("yes", "hm")
     cloud = await Bench(list(script)).ask()
     assert cloud.text == "<think>hm</think>yes"
 
@@ -155,22 +169,20 @@ async def test_pings_count_against_silence() -> None:
 
 async def test_load_time_is_told_apart_and_has_its_own_limit() -> None:
     bench = Bench([0.15, *DONE], probe=TimedProbe("cold", 0.1), model=local_model())
-    completion = await bench.ask(first_token_s=0.12, load_s=5)
-    assert completion.load_ms is not None
-    assert completion.load_ms >= 90
-    assert completion.first_token_ms is not None
-    assert completion.first_token_ms < completion.load_ms
-    loads = [event for event in bench.seen if isinstance(event, Loading)]
-    assert [event.loaded for event in loads][-1]
-    assert not loads[0].loaded
+    await bench.ask(first_token_s=0.12, load_s=5)
+    assert bench.loads[-1].loaded
+    assert not bench.loads[0].loaded
+    assert bench.loads[-1].waited_ms >= 90
+    assert bench.first_token_ms is not None
+    assert bench.first_token_ms < bench.loads[-1].waited_ms
 
 
 async def test_a_load_is_over_before_the_first_text_is_told_of() -> None:
     bench = Bench([0.02, *DONE], probe=TimedProbe("cold", 9), model=local_model())
     await bench.ask()
     kinds = [type(event).__name__ for event in bench.seen if not isinstance(event, UsageReport)]
-    assert kinds[-2:] == ["Loading", "TextDelta"]
-    assert [event.loaded for event in bench.seen if isinstance(event, Loading)].count(True) == 1
+    assert kinds[-3:] == ["Loading", "Spoke", "TextDelta"]
+    assert [event.loaded for event in bench.loads].count(True) == 1
 
 
 async def test_lone_surrogates_are_replaced() -> None:
@@ -196,8 +208,8 @@ async def test_a_ready_model_that_was_evicted_meanwhile_gets_the_time_to_load() 
     asking = asyncio.create_task(bench.ask(first_token_s=0.15, load_s=5))
     await asyncio.sleep(0.005)
     probe.now = "cold"
-    completion = await asking
-    assert completion.load_ms is not None
+    await asking
+    assert bench.loads
 
 
 async def test_retryable_errors_are_retried_and_reset_what_was_streamed() -> None:
@@ -233,8 +245,9 @@ async def test_a_long_retry_after_is_not_waited_for() -> None:
 async def test_the_total_bounds_all_tries_together() -> None:
     scripts: list[Script] = [[0.05, ServerError("boom")] for _ in range(5)]
     bench = Bench(*scripts, [5.0, *DONE])
-    with pytest.raises(ModelTimeoutError, match="not finished"):
+    with pytest.raises(ServerError):
         await bench.ask(retries=9, total_s=0.12)
+    assert len(bench.client.scripts) >= 3, "no try begins for which there is no time"
 
 
 async def test_cancelling_closes_the_stream_and_passes_through() -> None:
@@ -252,3 +265,41 @@ async def test_warm_state_has_a_meaning_for_llama_swap_only() -> None:
     assert await Bench(model=local_model()).caller.warm_state(local_model()) == "ready"
     assert await Bench().caller.warm_state(cloud_model()) is None
     assert SWAP.kind == "llama-swap"
+
+
+async def test_waiting_for_our_own_turn_is_not_the_servers_silence() -> None:
+    class Queue(ScriptedClient):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
+            await asyncio.sleep(0.15)
+            async for part in super().stream(request):
+                yield part
+
+    bench = Bench()
+    bench.client = Queue(DONE)
+    bench.caller = ModelCaller({"cloud": bench.client}, bench.probe, QuickClock(), lambda: 1.0)
+    assert (await bench.ask(first_token_s=0.05)).text == "yes"
+    assert bench.first_token_ms is not None
+    assert bench.first_token_ms < 100
+
+
+async def test_a_server_that_does_not_tell_is_given_the_time_to_load_and_no_load_is_claimed() -> None:
+    bench = Bench([0.1, *DONE], probe=TimedProbe("unknown", 9), model=local_model())
+    await bench.ask(first_token_s=0.05, load_s=5)
+    assert not bench.loads
+    assert bench.first_token_ms is not None
+    assert bench.first_token_ms >= 90
+    silent = Bench([5.0, *DONE], probe=TimedProbe("unknown", 9), model=local_model())
+    with pytest.raises(ModelTimeoutError, match="no first token"):
+        await silent.ask(load_s=0.05)
+
+
+async def test_a_program_has_only_its_total_limit() -> None:
+    program = Model("p", Endpoint("cloud", "command", argv=("x",)), upstream="p", label="subagent")
+    bench = Bench([0.1, TextDelta("a"), 0.1, *DONE], model=program)
+    assert (await bench.ask(first_token_s=0.02, silence_s=0.02)).text == "ayes"
+
+
+async def test_no_retry_begins_that_the_time_does_not_allow() -> None:
+    bench = Bench([RateLimitError("slow down", retry_after_s=3)], DONE)
+    with pytest.raises(RateLimitError):
+        await bench.ask(retries=2, total_s=2)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from builders import attempt, chain, cloud_model, local_model, tier
 
-from hyperguild.domain.chain import Budget
+from hyperguild.domain.chain import Budget, Judge, VerifierSpec
 from hyperguild.domain.records import ErrorInfo
 from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import (
@@ -70,7 +70,7 @@ def test_a_tier_with_several_attempts_is_tried_again_when_refused() -> None:
     assert decision(twice, attempt(0), attempt(0)).tier.position == 1
 
 
-@pytest.mark.parametrize("cause", ["verifier_error"])
+@pytest.mark.parametrize("cause", ["verifier_error", "budget"])
 def test_a_failed_verifier_is_not_asked_about_the_same_tier_again(cause: Any) -> None:
     twice = chain(tier(0, attempts=2), CLOUD)
     assert decision(twice, attempt(0, cause=cause)).tier.position == 1
@@ -100,6 +100,29 @@ def test_a_spent_budget_does_not_turn_an_exhausted_chain_into_another_status() -
     assert got.status == "exhausted"
 
 
+def test_a_deadline_that_passed_in_the_last_tier_is_a_spent_budget() -> None:
+    timed = chain(tier(0), budget=Budget(seconds=10), on_exhausted="best")
+    got = decision(timed, attempt(0), elapsed_s=10)
+    assert isinstance(got, GiveUp)
+    assert got.status == "budget_exceeded"
+
+
+def test_the_judge_is_part_of_what_a_try_may_cost() -> None:
+    judge = Judge((cloud_model("judge", price=Price(1000.0, 1000.0)),), votes=2)
+    judged = chain(tier(0), verifier=VerifierSpec("v", judge=judge), budget=Budget(cost_usd=0.01))
+    cost = worst_cost_usd(judged, judged.tiers[0], 100)
+    assert cost == pytest.approx(2 * ((100 + 4096) + 1024) * 1000 / 1e6)
+    got = decision(judged)
+    assert isinstance(got, Skip)
+    assert got.cause == "budget"
+
+
+def test_an_attempt_that_the_deadline_left_unjudged_is_kept_as_best() -> None:
+    timed = chain(tier(0), budget=Budget(seconds=10))
+    unjudged = attempt(0, cause="budget")
+    assert decision(timed, unjudged, elapsed_s=9) == GiveUp("budget_exceeded", unjudged)
+
+
 def test_the_deadline_bounds_the_try_and_then_ends_the_walk() -> None:
     timed = chain(tier(0), CLOUD, budget=Budget(seconds=10))
     assert decision(timed, elapsed_s=4, warm_state="ready") == Try(timed.tiers[0], 6)
@@ -126,18 +149,18 @@ def test_a_free_tier_runs_on_a_spent_budget() -> None:
 
 
 def test_worst_cost_counts_prompt_and_longest_answer() -> None:
-    assert worst_cost_usd(CLOUD, 1000) == pytest.approx((1000 * 3 + 1000 * 15) / 1e6)
-    assert worst_cost_usd(tier(0), 1000) == 0
-    assert worst_cost_usd(tier(0, cloud_model()), 1000) is None
+    assert worst_cost_usd(TWO, CLOUD, 1000) == pytest.approx((1000 * 3 + 1000 * 15) / 1e6)
+    assert worst_cost_usd(TWO, tier(0), 1000) == 0
+    assert worst_cost_usd(TWO, tier(0, cloud_model()), 1000) is None
 
 
 def test_a_prompt_longer_than_the_window_skips_before_any_call() -> None:
     small = chain(tier(0, local_model(context_window=100)), CLOUD)
-    got = decision(small, prompt_tokens=101)
+    got = decision(small, task_tokens=101)
     assert isinstance(got, Skip)
     assert got.cause == "context_overflow"
     assert "101" in got.reason
-    assert isinstance(decision(small, prompt_tokens=100), Probe)
+    assert isinstance(decision(small, task_tokens=100, prompt_tokens=500), Probe), "feedback is no reason"
 
 
 def test_images_go_only_to_models_that_see() -> None:

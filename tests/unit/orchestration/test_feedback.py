@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperguild.domain.chain import FeedbackPolicy
-from hyperguild.orchestration.feedback import HEADING, fold, shorten
+from hyperguild.orchestration.feedback import HEADING, fold, shares, shorten
 
 NONCE = "0123456789abcdef"
 TASK = "Fix the loop.\nIt is wrong."
@@ -80,3 +80,26 @@ def test_shorten_keeps_its_bound(text: str, max_chars: int) -> None:
     short = shorten(text, max_chars)
     assert len(short) <= max_chars or short == text
     assert len(text) > max_chars or short == text
+
+
+def test_every_block_keeps_its_place_however_long_the_last_answer_is() -> None:
+    attempts = (
+        attempt(0, feedback="no line numbers"),
+        attempt(1, feedback="wrong line", answer="x" * 20_000),
+    )
+    told = fold(TASK, attempts, FeedbackPolicy(), NONCE)
+    assert told.count(HEADING) == 2
+    assert "no line numbers" in told
+    assert "wrong line" in told
+    assert len(told) - len(TASK) <= 6000
+
+
+@given(st.lists(st.integers(0, 500), max_size=8), st.integers(0, 2000))
+def test_shares_are_fair(wanted: list[int], room: int) -> None:
+    given_ = shares(wanted, room)
+    assert sum(given_) <= room
+    assert all(got <= want for got, want in zip(given_, wanted, strict=True))
+    short = [got for got, want in zip(given_, wanted, strict=True) if got < want]
+    if short:
+        assert room - sum(given_) < len(wanted), "nothing is left over while somebody wants more"
+        assert max(given_) - min(short) <= 1, "nobody has more than one who wants more"

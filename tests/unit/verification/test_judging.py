@@ -25,8 +25,16 @@ from hyperguild.domain.chain import (
     OnJudgeError,
     VerifierSpec,
 )
-from hyperguild.domain.messages import Finish, FinishReason, ModelRequest, StreamPart, TextDelta, UsageReport
-from hyperguild.domain.records import CheckResult, Verdict, WarmState
+from hyperguild.domain.messages import (
+    Finish,
+    FinishReason,
+    ModelRequest,
+    Sent,
+    StreamPart,
+    TextDelta,
+    UsageReport,
+)
+from hyperguild.domain.records import CheckResult, JudgeUse, Verdict, WarmState
 from hyperguild.domain.usage import Price, Usage
 from hyperguild.errors import BadRequestError, ModelError
 from hyperguild.inference.call import ModelCaller
@@ -85,6 +93,7 @@ class Script:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         self.requests.append(request)
         said = self.replies[request.model.name].pop(0)
+        yield Sent()
         if self.states.get(request.model.name) == "cold":
             await self.ready.wait()
             await asyncio.sleep(0.05)
@@ -130,6 +139,8 @@ class Bench:
     checks: list[CheckResult] = field(default_factory=list)
     loadings: list[tuple[str, Loading]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    uses: list[JudgeUse] = field(default_factory=list)
+    verifier: Verifier | None = None
 
     async def verify(
         self, judge: Judge | None, subject: Subject = SUBJECT, checks: tuple[Check, ...] = ()
@@ -139,10 +150,12 @@ class Bench:
         watch = VerifierWatch(
             on_check=self.checks.append,
             on_judge_loading=lambda model, loading: self.loadings.append((model, loading)),
+            on_judge_use=self.uses.append,
             on_warning=self.warnings.append,
         )
         spec = VerifierSpec(name="strict", checks=checks, judge=judge)
-        return await Verifier(caller, self.script).verify(spec, subject, watch)
+        self.verifier = self.verifier or Verifier(caller, self.script)
+        return await self.verifier.verify(spec, subject, watch)
 
     @property
     def asked(self) -> list[str]:
@@ -339,6 +352,26 @@ async def test_on_error_retry_asks_once_more() -> None:
     bad = bench(qwen=[failing(), failing()])
     result = await bad.verify(Judge(models=(QWEN,), on_error="retry"))
     assert (result.cause, len(bad.asked)) == ("verifier_error", 2)
+
+
+async def test_a_judge_that_erred_is_not_asked_again_in_the_run() -> None:
+    table = bench(qwen=[failing()], phi=[verdict(True, 0.9), verdict(True, 0.8)])
+    judge = Judge(models=(QWEN, PHI))
+    assert (await table.verify(judge)).score == 0.9
+    assert (await table.verify(judge)).score == 0.8
+    assert table.asked == ["qwen", "phi", "phi"]
+    alone = bench(qwen=[failing()])
+    await alone.verify(Judge(models=(QWEN,)))
+    again = await alone.verify(Judge(models=(QWEN,)))
+    assert (again.cause, alone.asked) == ("verifier_error", ["qwen"])
+    assert "failed before in this run" in again.feedback
+
+
+async def test_what_a_judge_used_is_told_after_every_call() -> None:
+    table = bench(qwen=[verdict(True, 0.9), verdict(True, 0.9), verdict(True, 0.9)])
+    result = await table.verify(Judge(models=(QWEN,), votes=3))
+    assert [use.usage.input_tokens for use in table.uses] == [100, 200]
+    assert table.uses[-1] == result.judge
 
 
 async def test_loaded_models_are_asked_first_if_preferred() -> None:

@@ -31,6 +31,7 @@ STATEMENTS = (
         usage TEXT NOT NULL,
         cost_usd REAL,
         task TEXT,
+        images INTEGER NOT NULL,
         created_at TEXT NOT NULL,
         finished_at TEXT,
         lease_expires_at TEXT NOT NULL,
