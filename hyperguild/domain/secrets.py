@@ -112,7 +112,7 @@ class _Learned:
 
 def placeholders(text: str) -> tuple[str, ...]:
     """Return the names in the placeholders of a scrubbed text, each once, in the order of the text."""
-    return tuple(dict.fromkeys(re.findall(r"\[secret:([^\[\]]+)\]", text)))
+    return tuple(dict.fromkeys(re.findall(r"\[secret:([^\s\[\]][^\[\]]*)\]", text)))
 
 
 class Scrubber:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 import stat
 import subprocess
@@ -489,6 +490,23 @@ async def test_a_cancelled_write_is_carried_out(place: Place, opened: Opener) ->
     await store.aclose()
     assert place.rows("SELECT attempt_id FROM attempts") == [("attempt-1",), ("attempt-2",)]
     assert place.rows("SELECT step_id FROM steps") == [("step-1",)]
+
+
+async def test_a_cancelled_write_that_fails_is_nobodys_concern(place: Place, opened: Opener) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    store = await opened()
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(store.record_attempt("run-unknown", refused(), []))
+        await asyncio.sleep(0.05)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        other.execute("ROLLBACK")
+    await store.aclose()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_faults_are_told_in_one_line_with_what_to_do(place: Place, opened: Opener) -> None:

@@ -181,7 +181,10 @@ class SqliteSessionStore:
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _write(self, work: Work[T]) -> T:
-        return await asyncio.shield(self._submit(lambda: self._transact("BEGIN IMMEDIATE", work)))
+        writing = self._submit(lambda: self._transact("BEGIN IMMEDIATE", work))
+        # Where the caller is cancelled, nobody asks how it went; asyncio would complain of that on stderr.
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(writing)
 
     async def _read(self, work: Work[T]) -> T:
         return await self._submit(lambda: self._transact("BEGIN", work))
