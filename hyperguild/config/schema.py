@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperguild.config.schema_parts import (
+    SOME,
     Argv,
     BaseUrl,
     Count,
@@ -303,7 +304,8 @@ class Chain(Entry):
 
     tiers: Annotated[
         tuple[Annotated[Tier, ShortFor("model", (str,))], ...],
-        Field(min_length=1),
+        SOME,
+        Field(json_schema_extra={"minItems": 1}),
     ] = Field(description="Model names, or mappings, cheapest first.")
     verifier: Name | None = Field(None, description="The verifier; default, if not given.")
     feedback: Feedback = Field(Feedback(), description="What the next tier is told of refused answers.")
@@ -333,9 +335,11 @@ class ChainsFile(Entry):
     """chains.yaml: which models there are, who judges them, and in what order they are tried."""
 
     version: Version = Field(description="The version of this format.")
-    endpoints: Annotated[dict[EndpointName, Endpoint], Field(min_length=1)] = Field(
-        description="Servers and programs that host models."
-    )
+    endpoints: Annotated[
+        dict[EndpointName, Endpoint],
+        SOME,
+        Field(json_schema_extra={"minProperties": 1}),
+    ] = Field(description="Servers and programs that host models.")
     models: dict[Name, Model] | None = Field(None, description="Models that need more said than their name.")
     verifiers: dict[Name, Verifier] | None = Field(None, description="How answers are verified.")
     chains: Annotated[
@@ -343,7 +347,8 @@ class ChainsFile(Entry):
             Name,
             Annotated[Chain, ShortFor("tiers", (list,))],
         ],
-        Field(min_length=1),
+        SOME,
+        Field(json_schema_extra={"minProperties": 1}),
     ] = Field(description="Models in the order in which they are tried.")
     skills: dict[Name, Skill] | None = Field(None, description="Which chain a skill uses; else default.")
     log: Log = Field(Log(), description="What is stored.")

@@ -16,6 +16,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     Strict,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -130,6 +131,19 @@ def _schema_source(value: Any) -> Any:
 
 
 Version = Annotated[Literal[1], BeforeValidator(_version)]  # True and 1.0 equal 1, for Literal
+MAY_BE_EMPTY = "may_be_empty"
+"""Key of the validation context: `SOME` lets empty ones pass once refused entries have been left out."""
+
+
+def _some(value: Any, info: ValidationInfo) -> Any:
+    if not value and not (info.context or {}).get(MAY_BE_EMPTY, False):
+        raise PydanticCustomError("too_short", "must not be empty")
+    return value
+
+
+SOME = AfterValidator(_some)
+"""Not empty as it was written."""
+
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Name = Annotated[str, Strict(), Field(min_length=1, max_length=200), AfterValidator(_name)]
 EndpointName = Annotated[str, Strict(), Field(min_length=1, max_length=200), AfterValidator(_endpoint_name)]

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from hyperguild.config.report import Report
 from hyperguild.config.schema import ChainsFile
+from hyperguild.config.schema_parts import MAY_BE_EMPTY
 from hyperguild.config.wording import DocumentPath, did_you_mean, listed
 from hyperguild.domain.text import nearest
 
@@ -49,18 +50,22 @@ def validate(report: Report) -> ChainsFile | None:
     None where too little is left. What depends on a part that was left out is the caller's to keep quiet
     about (`Report.is_damaged`).
     """
+    looked = False
     while True:
         try:
-            return ChainsFile.model_validate(report.usable())
+            return ChainsFile.model_validate(report.usable(), context={MAY_BE_EMPTY: looked})
         except ValidationError as exc:
             errors = exc.errors(include_url=False)
-        lost = [_Refusal(error) for error in errors]
+        refusals = [_Refusal(error) for error in errors]
+        # A list is too short for the schema where one of its items is refused: the list itself stays.
+        lost = [one for one in refusals if not any(one.is_short_for(other) for other in refusals)]
         for refusal in lost:
-            if not any(refusal.is_echo_of(other) for other in lost):
+            if not any(refusal.is_missing_for(other) for other in lost):
                 report.add(refusal.path, refusal.message, at_key=refusal.at_key)
         if any(refusal.loses == () for refusal in lost):
             return None
         report.drop_all(refusal.loses for refusal in lost)
+        looked = True
 
 
 class _Refusal:
@@ -80,11 +85,13 @@ class _Refusal:
         self.message = _message(error)
         self.meant = (*self.path[:-1], *_nearest_key(error["loc"])) if kind == "extra_forbidden" else ()
 
-    def is_echo_of(self, other: _Refusal) -> bool:
-        """Tell whether this follows from the other: a missing key was misspelt, an item of a list is bad."""
+    def is_missing_for(self, other: _Refusal) -> bool:
+        """Tell whether this is a missing key because the other is that key, misspelt."""
+        return self._kind == "missing" and self.path == other.meant
+
+    def is_short_for(self, other: _Refusal) -> bool:
+        """Tell whether this is a list that is too short because of the other, an item of it."""
         size = len(self.path)
-        if self._kind == "missing":
-            return self.path == other.meant
         return self._kind == "too_short" and len(other.path) > size and other.path[:size] == self.path
 
 

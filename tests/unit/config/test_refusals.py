@@ -358,3 +358,27 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path, {})
     assert caught.value.problems[0].message == f"is larger than {MAX_BYTES} bytes"
+
+
+def test_what_is_refused_hides_no_other_mistake(refuse: Refuse) -> None:
+    problems = refuse(
+        """\
+        version: 1
+        endpoints:
+          swap: {kind: lama-swap, base_url: "x"}
+        models:
+          m: {endpoint: swop, context_windw: 5}
+        chains:
+          c: {tiers: [{modle: m}], verifier: nope}
+        skills:
+          review: {chain: d}
+        """
+    )
+    assert [problem.partition(": ")[2].partition(": ")[0] for problem in problems] == [
+        "endpoints.swap.kind",
+        "models.m.endpoint",
+        "models.m.context_windw",
+        "chains.c.tiers.0.modle",
+        "chains.c.verifier",
+        "skills.review.chain",
+    ]
