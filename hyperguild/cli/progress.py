@@ -66,7 +66,9 @@ def _moved(row: Row, event: Event) -> Row:
             return replace(row, doing=f"judge {event.model} is loading, {seconds(event.waited_ms)}")
         case LoadWaiting(role="worker", loaded=False):
             return replace(row, doing=f"loading, {seconds(event.waited_ms)}")
-        case LoadWaiting(loaded=True):
+        case LoadWaiting(role="judge"):
+            return replace(row, doing=f"being judged by {event.model}")
+        case LoadWaiting():
             return replace(row, doing=f"loaded in {seconds(event.waited_ms)}")
         case AnswerDelta(text=text):
             chars = row.chars + len(text)
@@ -114,12 +116,7 @@ def summary(result: RunResult) -> str:
     """Return the run in one line."""
     tried = sum(1 for attempt in result.attempts if attempt.verdict != "skip")
     tries = f"{tried} attempt{'' if tried == 1 else 's'}"
-    who = (
-        f"{result.status.replace('_', ' ')}: {result.model} ({result.tier})"
-        if result.model
-        else result.status
-    )
-    return (
-        f"{who.replace('_', ' ') if not result.model else who} · {tries} · {seconds(result.duration_ms)}"
-        f" · {dollars(result.cost_usd)} · run {result.run_id[-8:]}"
-    )
+    status = result.status.replace("_", " ")
+    who = f"{status}: {result.model} ({result.tier})" if result.model else status
+    spent = f"{seconds(result.duration_ms)} · {dollars(result.cost_usd)}"
+    return f"{who} · {tries} · {spent} · run {result.run_id[-8:]}"

@@ -319,6 +319,7 @@ def test_a_log_that_is_locked_for_a_while_costs_no_answer(
     assert home.run("sessions", "show", "last", "--json").json["runs"][-1]["status"] == "accepted"
 
 
+@pytest.mark.long  # waits for SQLite's own busy timeout, several times
 def test_a_log_that_stays_locked_ends_the_run_in_one_line(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Any
 ) -> None:
@@ -337,6 +338,7 @@ def test_a_log_that_stays_locked_ends_the_run_in_one_line(
     assert "Traceback" not in err
 
 
+@pytest.mark.long  # waits for SQLite's own busy timeout, several times
 def test_ctrl_c_while_the_log_is_locked(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Any
 ) -> None:
