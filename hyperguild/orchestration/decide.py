@@ -191,10 +191,12 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
         cost = worst_cost_usd(situation.chain, tier, situation.prompt_tokens)
         # What is free is never over budget, not even over a spent one.
         if cost is None or (cost > 0 and cost > left):
-            need = "an unknown sum" if cost is None else f"up to ${cost:.4f}"
-            return Skip(
-                tier, "budget", f"{name} may cost {need}; ${max(left, 0):.4f} of ${limit:.4f} is left"
+            need = (
+                f"{name} or its judge has no price, so the budget cannot be held"
+                if cost is None
+                else f"{name} may cost up to ${cost:.3g}, and ${max(left, 0):.3g} of ${limit:.3g} is left"
             )
+            return Skip(tier, "budget", need)
     window = tier.model.context_window
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"

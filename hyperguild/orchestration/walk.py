@@ -31,6 +31,7 @@ from hyperguild.domain.records import (
     WarmState,
 )
 from hyperguild.domain.run import RunRequest
+from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage
 from hyperguild.errors import StoreError
 from hyperguild.inference.background import background
@@ -44,6 +45,9 @@ from hyperguild.verification.verifier import Verifier
 
 LEASE_S = 15.0
 """How long a run counts as alive after its last sign of life: three renewals."""
+
+CAUSE_CHARS = 120
+"""Of a refusal's feedback in the one line that an exhausted chain gets; the log has the whole."""
 
 RENEW_EVERY_S = 5.0
 """How often a run renews its lease (contract, section 4)."""
@@ -122,7 +126,7 @@ class _Walk:
             raise BudgetExceededError(
                 f"budget or deadline spent before an answer was accepted: {self._causes()}",
                 result=result,
-                hint="raise --max-cost, --deadline or the chain's budget",
+                hint=self._what_to_raise(),
             )
         if ending.status == "exhausted":
             raise ChainExhaustedError(
@@ -286,6 +290,14 @@ class _Walk:
         ]
         return "; ".join([*tried, *untried])
 
+    def _what_to_raise(self) -> str:
+        budget = self._chain.budget
+        if budget.seconds is not None and self._elapsed_s() >= budget.seconds:
+            return "raise --deadline, or budget.seconds of the chain"
+        if any(attempt.verdict == "skip" and attempt.cause == "budget" for attempt in self._attempts):
+            return "raise --max-cost, or budget.cost_usd of the chain"
+        return "raise budget.attempts of the chain"
+
     def _elapsed_s(self) -> float:
         return self._tools.clock.monotonic() - self._began
 
@@ -324,4 +336,4 @@ def _cause(attempt: Attempt) -> str:
     if attempt.verdict == "skip":
         return f"skipped ({attempt.cause}): {attempt.feedback}"
     score = "" if attempt.score is None else f", score {attempt.score:.2f}"
-    return f"{attempt.cause}{score}"
+    return f"{attempt.cause}{score}: {one_line(attempt.feedback, CAUSE_CHARS)}"

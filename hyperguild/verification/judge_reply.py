@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hyperguild.domain.messages import TextDelta
-from hyperguild.domain.text import cleaned, clipped
+from hyperguild.domain.text import cleaned, clipped, one_line
 from hyperguild.inference.reasoning import ThinkSplitter
 from hyperguild.verification.fences import less_code_fence
 from hyperguild.verification.judge_prompt import FEEDBACK_CHARS_MAX
+
+QUOTED_CHARS = 80
+"""Of a reply that is no verdict, in the message that says so."""
 
 KEYS = frozenset({"accept", "score", "feedback"})
 
@@ -43,7 +46,7 @@ def parse_reply(text: str) -> JudgeReply:
     except NoVerdictError:
         raise
     except ValueError as error:
-        raise NoVerdictError(f"it is not JSON ({error})") from error
+        raise NoVerdictError(f"it is not JSON: {one_line(text, QUOTED_CHARS)!r}") from error
     if not isinstance(verdict, dict):
         raise NoVerdictError("it is not a JSON object")
     if verdict.keys() != KEYS:
