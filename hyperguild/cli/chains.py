@@ -125,6 +125,8 @@ def check(settings: Settings, /, path: Path | None, *, as_json: bool) -> None:
         )
     except ConfigError as error:
         if not error.problems:
+            if path is not None:  # that named the file, and not --config
+                raise ConfigError(error.message) from error
             raise
         if as_json:
             print_json([dataclasses.asdict(problem) for problem in error.problems])

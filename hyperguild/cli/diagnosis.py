@@ -9,9 +9,12 @@ from typing import Literal
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.cli.init_file import group_snippet
 from hyperguild.config.configuration import Configuration
-from hyperguild.config.wording import did_you_mean
+from hyperguild.config.wording import did_you_mean, names_a_secret
 from hyperguild.domain.chain import Endpoint, Judge, Model
 from hyperguild.domain.text import nearest
+
+MIN_SECRET_CHARS = 6
+"""Shorter values are found in addresses by chance."""
 
 Level = Literal["ok", "note", "warning", "error"]
 
@@ -127,28 +130,74 @@ def unused_endpoint(finding: Finding) -> Finding:
     return Finding(finding.area, "warning", f"{finding.message}; no chain uses it", finding.remedy)
 
 
+def without_secrets(finding: Finding, endpoint: Endpoint, env: Mapping[str, str]) -> Finding:
+    """Return the finding with `${NAME}` for what the address holds of a variable that has a secret's name."""
+    message, remedy = finding.message, finding.remedy
+    for name, value in env.items():
+        if names_a_secret(name) and len(value) >= MIN_SECRET_CHARS and value in (endpoint.base_url or ""):
+            message = message.replace(value, f"${{{name}}}")
+            remedy = None if remedy is None else remedy.replace(value, f"${{{name}}}")
+    return Finding(finding.area, finding.level, message, remedy)
+
+
+def can_do_without(configuration: Configuration, endpoint: Endpoint, env: Mapping[str, str]) -> bool:
+    """Tell whether every chain still has a tier, and every verdict a judge, when a cloud's key is missing.
+
+    False where the key is not missing, and where nothing uses the endpoint or something local does.
+    """
+    if not _lacks_key(endpoint, env):
+        return False
+    there = [tier for chain in configuration.chains.values() for tier in chain.tiers]
+    if not any(tier.model.endpoint.name == endpoint.name for tier in there):
+        return False
+    judges = [verifier.judge for verifier in configuration.verifiers.values() if verifier.judge is not None]
+    needed = [tuple(tier.model for tier in chain.tiers) for chain in configuration.chains.values()]
+    needed += [judge.models for judge in judges]
+    for models in needed:
+        ours = [model for model in models if model.endpoint.name == endpoint.name]
+        if any(model.label == "local" for model in ours):
+            return False
+        if ours and all(_lacks_key(model.endpoint, env) for model in models):
+            return False
+    return True
+
+
+def _lacks_key(endpoint: Endpoint, env: Mapping[str, str]) -> bool:
+    variable = endpoint.key.env if endpoint.key is not None else None
+    return variable is not None and not env.get(variable, "").strip()
+
+
 def eviction_findings(
     configuration: Configuration, endpoint: Endpoint, inventory: EndpointInventory
 ) -> Iterator[Finding]:
-    """Yield, for each judge on a llama-swap server, whether it and the workers it judges evict each other.
+    """Yield whether judges on a llama-swap server and the workers they judge evict each other: one warning.
 
     llama-swap's API does not tell its groups. Two models that are loaded at once do not evict each other;
     of others that is to be expected, since one model at a time is the default.
     """
     area = f"endpoint {endpoint.name}"
-    for judge, workers in _judged_on(configuration, endpoint, inventory).items():
+    judged = _judged_on(configuration, endpoint, inventory)
+    evicting: dict[str, tuple[str, ...]] = {}
+    for judge, workers in judged.items():
         apart = tuple(worker for worker in workers if not stay_together(inventory, judge, worker))
         if apart:
-            yield Finding(
-                area,
-                "warning",
-                f"the judge {judge} and what it judges ({', '.join(apart)}) probably evict each other at "
-                "every answer: llama-swap keeps one model loaded at a time, unless a group says otherwise",
-                "if they fit into memory together, put them into one group of llama-swap's configuration:\n"
-                f"{group_snippet((judge, *workers))}",
-            )
+            evicting[judge] = apart
         else:
             yield Finding(area, "ok", f"the judge {judge} stays loaded beside {_and(workers)}")
+    if evicting:
+        pairs = [
+            f"the judge {judge} and what it judges ({', '.join(apart)})" for judge, apart in evicting.items()
+        ]
+        members = (*evicting, *(worker for judge in evicting for worker in judged[judge]))
+        yield Finding(
+            area,
+            "warning",
+            f"{', and '.join(pairs)} probably evict each other at every answer: llama-swap keeps one model "
+            "loaded at a time, unless a group says otherwise; groups cannot be seen while they are cold; "
+            "ignore this if they are in one group already",
+            "if they fit into memory together, put them into one group of llama-swap's configuration:\n"
+            f"{group_snippet(members)}",
+        )
 
 
 def stay_together(inventory: EndpointInventory, one: str, other: str) -> bool:

@@ -50,7 +50,7 @@ def doctor(settings: Settings, /, *, as_json: bool) -> int:
     from hyperguild.config.locate import find_config  # noqa: PLC0415
 
     found = find_config(settings.config, settings.env, Path.cwd())
-    configuration = load_config(found.path, settings.env)
+    configuration = load_config(found.path, settings.env, found.named_by)
     findings = asyncio.run(examine(settings, found, configuration))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])

@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import click
+from rich.cells import cell_len
 
 from hyperguild.bootstrap import open_guild
 from hyperguild.cli.output import dollars
+from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
+from hyperguild.domain.chain import Chain, Model
 from hyperguild.domain.messages import Message
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import Situation, obstacle, worst_cost_usd
+
+FREE = Price(input=0.0, output=0.0)
+HEADER = ("", "model", "tier", "state", "judged", "tokens", "at most")
 
 
 async def preview(
     configuration: Configuration, request: RunRequest, env: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the chain as it would be walked now: each tier with warm state, swap, tokens and worst cost.
+    """Return the chain as it would be walked now: tiers and judges with warm state, swap and worst cost.
 
-    `swap` says that asking this tier would load it in place of a model that is loaded now. Only `/running`
+    `swap` says that asking this model would load it in place of a model that is loaded now. Only `/running`
     is asked; no model is called.
     """
     chain = request.chain
     rows: list[dict[str, Any]] = []
     async with open_guild(configuration, env, Scrubber()) as guild:
         states = {tier.model.name: await guild.caller.warm_state(tier.model) for tier in chain.tiers}
-        judges = (
-            {}
-            if chain.verifier is None or chain.verifier.judge is None
-            else {model.name: await guild.caller.warm_state(model) for model in chain.verifier.judge.models}
-        )
-    ready = {name for name, state in {**states, **judges}.items() if state == "ready"}
+        judge = chain.verifier.judge if chain.verifier is not None else None
+        judges = judge.models if judge is not None else ()
+        judge_states = {model.name: await guild.caller.warm_state(model) for model in judges}
+    ready = {name for name, state in {**states, **judge_states}.items() if state == "ready"}
+    messages = (
+        Message("system", request.system_prompt),
+        *request.history,
+        Message("user", request.task.rendered(), request.task.images),
+    )
+    tokens = sum(message.estimated_tokens() for message in messages)
     for tier in chain.tiers:
-        messages = (
-            Message("system", request.system_prompt),
-            *request.history,
-            Message("user", request.task.rendered(), request.task.images),
-        )
-        tokens = sum(message.estimated_tokens() for message in messages)
         state = states[tier.model.name]
         situation = Situation(
             chain, task_tokens=tokens, prompt_tokens=tokens, has_images=bool(request.task.images)
@@ -64,34 +69,77 @@ async def preview(
         "skill": request.skill,
         "chain": chain.name,
         "verifier": None if chain.verifier is None else chain.verifier.name,
-        "judges": [{"model": name, "warm_state": state} for name, state in judges.items()],
+        "judges": [
+            {
+                "model": model.name,
+                "warm_state": judge_states[model.name],
+                "swap": judge_states[model.name] == "cold" and bool(ready - {model.name}),
+                "max_cost_usd": _verdict_cost_usd(chain, model, tokens),
+            }
+            for model in judges
+        ],
         "tiers": rows,
     }
 
 
-def print_preview(plan: dict[str, Any]) -> None:
-    """Print a preview as a few aligned lines on stdout."""
-    click.echo(f"{plan['skill']} over chain {plan['chain']}; no model was called")
-    header = ("", "model", "tier", "state", "judged", "tokens", "at most")
-    lines = [header]
-    for row in plan["tiers"]:
-        state = row["warm_state"] or "–"
-        lines.append(
-            (
-                str(row["position"] + 1),
-                row["model"],
-                row["tier"],
-                f"{state}, swap" if row["swap"] else state,
-                "yes" if row["verified"] else "no",
-                f"~{row['input_tokens']}",
-                dollars(row["max_cost_usd"]),
-            )
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def print_preview(plan: dict[str, Any], page: Page) -> None:
+    """Print a preview on stdout: an aligned row for each tier and judge; a few short ones where it is narrow.
+
+    What a tier may cost includes its verdict; the judge's row has the part of one verdict in it.
+    """
+    page.add((f"{plan['skill']} over chain {plan['chain']}; no model was called", ""))
+    rows = [*(_tier_cells(row) for row in plan["tiers"]), *(_judge_cells(row) for row in plan["judges"])]
+    if page.narrow:
+        for number, model, *rest in rows:
+            page.add((f"{number} {model}".lstrip(), "bold"), hang=2)
+            notes = [f"{name} {cell}" for name, cell in zip(HEADER[2:], rest, strict=True) if cell]
+            page.flow([[(note, "")] for note in notes], " · ", indent=2)
+    else:
+        table = [HEADER, *rows]
+        widths = [max(cell_len(line[column]) for line in table) for column in range(len(HEADER))]
+        for line in table:
+            cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+            page.row(("  ".join(cells).rstrip(), ""))
     for row in plan["tiers"]:
         if row["skip"]:
-            click.echo(f"{row['model']} would be skipped: {row['skip']['reason']}")
-    for judge in plan["judges"]:
-        click.echo(f"judge: {judge['model']} ({judge['warm_state'] or 'not probed'})")
+            page.add((f"{row['model']} would be skipped: {row['skip']['reason']}", ""), hang=2)
+    page.print()
+
+
+def _tier_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        str(row["position"] + 1),
+        row["model"],
+        row["tier"],
+        _state(row),
+        "yes" if row["verified"] else "no",
+        f"~{row['input_tokens']}",
+        dollars(row["max_cost_usd"]),
+    )
+
+
+def _judge_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return ("", row["model"], "judge", _state(row), "", "", dollars(row["max_cost_usd"]))
+
+
+def _state(row: dict[str, Any]) -> str:
+    state = row["warm_state"] or "–"
+    return f"{state}, swap" if row["swap"] else state
+
+
+def _verdict_cost_usd(chain: Chain, model: Model, tokens: int) -> float | None:
+    """Return the most that one verdict of that judge may cost, over all tiers; None: nobody knows."""
+    if chain.verifier is None or chain.verifier.judge is None:
+        return 0.0
+    judge = dataclasses.replace(chain.verifier.judge, models=(model,))
+    alone = dataclasses.replace(chain, verifier=dataclasses.replace(chain.verifier, judge=judge))
+    costs = [
+        # The cost of a free model's answer with its verdict is that of the verdict.
+        worst_cost_usd(
+            alone, dataclasses.replace(tier, model=dataclasses.replace(tier.model, price=FREE)), tokens
+        )
+        for tier in chain.tiers
+        if tier.verify
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return max(known, default=0.0) if len(known) == len(costs) else None

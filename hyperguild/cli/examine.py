@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.cli.diagnosis import (
     Finding,
     Use,
+    can_do_without,
     eviction_findings,
     hosted_id,
     model_findings,
@@ -29,6 +31,7 @@ from hyperguild.cli.diagnosis import (
     unknown_skills,
     unused_endpoint,
     uses_of,
+    without_secrets,
 )
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
@@ -81,6 +84,7 @@ class _EndpointDoctor:
     """Examines endpoints, at once if asked to; each key is read once. Close it with `aclose`."""
 
     def __init__(self, settings: Settings, configuration: Configuration) -> None:
+        self._env = settings.env
         self._path = settings.env.get("PATH", os.defpath)
         self._configuration = configuration
         self._keys = KeyRing(settings.env)
@@ -98,10 +102,11 @@ class _EndpointDoctor:
         findings = await self._of_key(area, endpoint)
         if endpoint.kind == "command":
             findings.append(_program_finding(area, endpoint.argv[0], self._path))
-        elif not any(finding.level == "error" for finding in findings):
+        elif all(finding.level == "ok" for finding in findings):
             findings += await self._of_server(area, endpoint, uses)
         findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]
-        return findings if uses else [unused_endpoint(finding) for finding in findings]
+        findings = findings if uses else [unused_endpoint(finding) for finding in findings]
+        return [without_secrets(finding, endpoint, self._env) for finding in findings]
 
     async def _of_key(self, area: str, endpoint: Endpoint) -> list[Finding]:
         if endpoint.key is None:
@@ -109,6 +114,9 @@ class _EndpointDoctor:
         try:
             await self._keys.key(endpoint)
         except AuthError as error:
+            if can_do_without(self._configuration, endpoint, self._env):
+                message = f"{error.message}; its tiers are passed over"
+                return [Finding(area, "warning", message, error.hint)]
             return [Finding(area, "error", error.message, error.hint)]
         return [Finding(area, "ok", f"has a key, from {key_origin(endpoint)}")]
 
@@ -233,6 +241,9 @@ def _of_log(settings: Settings) -> list[Finding]:
     area, path = "session log", settings.db_file()
     try:
         with translated(path):
+            if path.is_dir():
+                remedy = "name a file with --db or $HYPERGUILD_DB"
+                return [Finding(area, "error", f"{path} is a folder", remedy)]
             if not path.exists() or path.stat().st_size == 0:
                 return [_not_yet(area, path)]
             size = path.stat().st_size
@@ -253,10 +264,14 @@ def _of_log(settings: Settings) -> list[Finding]:
 
 def _not_yet(area: str, path: Path) -> Finding:
     folder = next(folder for folder in path.absolute().parents if folder.exists())
-    if os.access(folder, os.W_OK | os.X_OK):
-        return Finding(area, "ok", f"none yet; the first run makes {path}")
-    remedy = f"make {folder} writable, or name another file with --db or $HYPERGUILD_DB"
-    return Finding(area, "error", f"{path} cannot be made: no permission to write in {folder}", remedy)
+    try:
+        # Permissions do not tell everything: nobody can write in /proc, or on a full or read-only disk.
+        tempfile.TemporaryDirectory(prefix=".hyperguild-", dir=folder).cleanup()
+    except OSError as exc:
+        remedy = f"make {folder} writable, or name another file with --db or $HYPERGUILD_DB"
+        message = f"{path} cannot be made: {folder} cannot be written in: {exc.strerror}"
+        return Finding(area, "error", message, remedy)
+    return Finding(area, "ok", f"none yet; the first run makes {path}")
 
 
 def _user_version(path: Path) -> int:

@@ -19,19 +19,21 @@ from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_answer, print_json
-from hyperguild.cli.request import ChainOptions, chosen_chain
+from hyperguild.cli.page import Page
+from hyperguild.cli.request import ChainOptions, chosen_chain, warning_of_guess
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
 from hyperguild.cli.task_input import read_task
 from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
+from hyperguild.config.wording import quoted
 from hyperguild.domain.chain import Chain
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
-from hyperguild.domain.text import one_line
+from hyperguild.domain.text import cleaned, one_line
 from hyperguild.errors import HyperguildError, StoreError, UsageError
 from hyperguild.ports import EventSink, SessionStore
 
@@ -51,13 +53,14 @@ def run_skill(
     """Run the skill, or show what would be tried.
 
     `task` is the argument and the attached files; `options` are those of `hyperguild run`, by parameter name,
-    and are used up. Raises `HyperguildError`, and `KeyboardInterrupt` once a cancelled run is recorded.
+    and are used up. Raises `HyperguildError`, and what `execute` does once a cancelled run is recorded.
     """
     session_ref, history = options.pop("session_ref"), options.pop("history")
     dry_run = options.pop("dry_run")
     output = _output(options)
     configuration = settings.load()
     loaded = settings.catalog(configuration.path).get(skill)
+    model_name = options["model_name"]
     request = RunRequest(
         skill=loaded.name,
         system_prompt="",
@@ -65,9 +68,10 @@ def run_skill(
         chain=chosen_chain(configuration, skill, ChainOptions(**options)),
     )
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
+    _warn(warning_of_guess(configuration, model_name))
     if dry_run:
         plan = asyncio.run(preview(configuration, request, settings.env))
-        print_json(plan) if output.as_json else print_preview(plan)
+        print_json(plan) if output.as_json else print_preview(plan, Page.for_stdout(settings.env))
         return
     execute(settings, configuration, request, output, session_ref=session_ref, history=history)
 
@@ -79,8 +83,8 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
     stored = asyncio.run(_stored_run(settings, run_ref))
     task = _task_again(stored)
     loaded = settings.catalog(configuration.path).get(stored.result.skill)
-    options["chain_name"] = options["chain_name"] or _known_chain(configuration, stored.result.chain)
-    chain = chosen_chain(configuration, loaded.name, ChainOptions(**options, from_model=from_model))
+    chain = _chain_again(configuration, stored, ChainOptions(**options, from_model=from_model))
+    _warn(warning_of_guess(configuration, options["model_name"]))
     request = RunRequest(
         skill=loaded.name,
         system_prompt=loaded.system_prompt(task),
@@ -102,8 +106,8 @@ def execute(
 ) -> None:
     """Run the request and print its answer, or the result object whatever becomes of the run.
 
-    Raises `RunError`, `StoreError`, and, once a cancelled run is recorded, `KeyboardInterrupt`; where it was
-    cancelled because nobody reads the events any more, click's `Exit`, which says nothing.
+    Raises `RunError`, `StoreError`, and `HyperguildError` where the answer cannot be written. Once a
+    cancelled run is recorded: click's `Exit`, for all is said; `KeyboardInterrupt` where nothing had begun.
     """
     _warn_of_promises(request.chain)
     with Interruption() as interruption:
@@ -117,6 +121,11 @@ def execute(
                 raise
             say(f"warning: {one_line(error.message, 400)}")
             raise job.end_of_cancelled() from None
+
+
+def _warn(warning: str | None) -> None:
+    if warning is not None:
+        say(f"warning: {cleaned(warning)}")
 
 
 def _warn_of_promises(chain: Chain) -> None:
@@ -158,11 +167,15 @@ class _Job:
     def end_of_cancelled(self) -> BaseException:
         """Return what ends the command once a cancelled run is recorded."""
         failure = self._lines.failure if self._lines is not None else None
+        if self._interruption.begun and self._last.result is not None:
+            # The summary has ended the line on which a terminal shows ^C.
+            say("error: interrupted")
+            return click.exceptions.Exit(INTERRUPTED)
         if failure is None or self._interruption.begun:
             return KeyboardInterrupt()
         if isinstance(failure, BrokenPipeError):
             return click.exceptions.Exit(INTERRUPTED)
-        return HyperguildError(f"standard output cannot be written: {failure.strerror or failure}")
+        return _AnswerLostError(f"cannot write the answer: {failure.strerror or failure}")
 
     async def _run(self, guild: Guild, request: RunRequest, store: SessionStore) -> None:
         try:
@@ -172,7 +185,10 @@ class _Job:
             self._print_object(error.result)
             raise
         except asyncio.CancelledError:
-            self._print_object(self._last.result)
+            try:
+                self._print_object(self._last.result)
+            except _AnswerLostError as error:
+                say(f"warning: {error.message}")
             raise
         self._print_object(result)
         if not self._output.as_json and not self._output.as_events:
@@ -222,13 +238,23 @@ class _Job:
         return Fan(sinks)
 
 
+class _AnswerLostError(HyperguildError):
+    """What the run came to cannot be printed."""
+
+
 @contextmanager
 def _reader_may_leave() -> Iterator[None]:
-    """Print for as long as somebody reads: what became of the run, the exit code says all the same."""
+    """Print for as long as somebody reads: what became of the run, the exit code says all the same.
+
+    Raises `_AnswerLostError` where it cannot be written for another reason, such as a full disk.
+    """
     try:
         yield
     except BrokenPipeError:
         silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        raise _AnswerLostError(f"cannot write the answer: {error.strerror or error}") from error
 
 
 def _output(options: dict[str, Any]) -> Output:
@@ -263,6 +289,13 @@ def _task_again(stored: StoredRun) -> str:
     return stored.task
 
 
-def _known_chain(configuration: Configuration, name: str) -> str | None:
-    """Return the chain's name, or None where chains.yaml no longer has it (or it was made by --model)."""
-    return name if name in configuration.chains else None
+def _chain_again(configuration: Configuration, stored: StoredRun, options: ChainOptions) -> Chain:
+    """Return the chain that the options name, else the run's own, else, with a warning, the skill's."""
+    skill, former = stored.result.skill, stored.result.chain
+    if options.chain_name is not None:
+        return chosen_chain(configuration, skill, options)
+    if former in configuration.chains:
+        return chosen_chain(configuration, skill, dataclasses.replace(options, chain_name=former))
+    chain = chosen_chain(configuration, skill, options)
+    _warn(f"chain {quoted(former)} is not in {configuration.path.name}; walking {quoted(chain.name)}")
+    return chain

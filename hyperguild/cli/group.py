@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 
 from hyperguild import __version__
 from hyperguild.cli.options import Settings
-from hyperguild.cli.streams import say, silence_broken
+from hyperguild.cli.streams import OutputLostError, say, silence_broken
 from hyperguild.domain.text import cleaned, nearest
 from hyperguild.errors import ConfigError, HyperguildError
 
@@ -129,7 +130,7 @@ Exit codes: 0 accepted, 1 chain exhausted, 2 usage, 3 configuration, trust or sk
     help="Level of the log on stderr.",
 )
 @click.option("--log-format", type=click.Choice(["human", "json"]), default="human", show_default=True)
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show tracebacks as well.")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Answer skill requests with the cheapest model that is good enough."""
@@ -156,12 +157,15 @@ def perform(arguments: list[str]) -> int:
         return 130
     except HyperguildError as error:
         if debug:
-            raise
+            _say_traceback()
         say_hyperguild_error(error)
         return error.exit_code
-    except Exception as error:  # the top boundary: no traceback reaches a user unasked
+    except OutputLostError as error:
+        say_error(f"cannot write standard output: {error.strerror or error}")
+        return 5
+    except Exception as error:  # noqa: BLE001  # the top boundary: no traceback reaches a user unasked
         if debug:
-            raise
+            _say_traceback()
         say_error(f"internal error: {type(error).__name__}: {error}", "--debug shows the traceback")
         return 5
     return code if isinstance(code, int) else 0
@@ -209,6 +213,11 @@ def say_error(message: str, hint: str | None = None) -> None:
     """Print one line on stderr: `error: MESSAGE (HINT)`."""
     line = " ".join(cleaned(f"{message} ({hint})" if hint else message).split())
     say(f"error: {line}")
+
+
+def _say_traceback() -> None:
+    """Print the traceback of the error that is handled now; the error's own lines follow it."""
+    say(cleaned(traceback.format_exc()).rstrip())
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

@@ -29,13 +29,17 @@ def is_for_chat(model: ListedModel) -> bool:
     return not _NOT_FOR_CHAT.search(model.id)
 
 
-def default_order(models: Sequence[ListedModel]) -> tuple[str, ...]:
+def default_order(models: Sequence[ListedModel], judge: str | None = None) -> tuple[str, ...]:
     """Return the order to propose: the models that the server itself loads, as it lists them.
 
-    Without those that are not for chat, and without one that is called a judge, unless there is no other.
+    Without those that are not for chat, and without the judge, unless there is no other: the model of that
+    name; where none is given, those that are called a judge, else the last one, which `default_judge` takes.
     """
     own = [model.id for model in models if model.kind == "model" and is_for_chat(model)]
-    return tuple(name for name in own if not _is_judge(name)) or tuple(own)
+    workers = [name for name in own if not _is_judge(name) and name != judge]
+    if judge is None and workers == own:
+        workers = own[:-1]
+    return tuple(workers) or tuple(own)
 
 
 def default_judge(models: Sequence[ListedModel], order: Sequence[str]) -> str | None:

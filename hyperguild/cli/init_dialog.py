@@ -11,6 +11,7 @@ import click
 
 from hyperguild.adapters.probes import EndpointInventory, take_inventory
 from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.cli.diagnosis import look_up
 from hyperguild.cli.init_choices import (
     choosable,
     cloud_of,
@@ -23,6 +24,7 @@ from hyperguild.cli.init_choices import (
 )
 from hyperguild.cli.init_file import CLOUD_MODELS, SWAP, Answers, Cloud, Server
 from hyperguild.config.hosts import fault_of_url
+from hyperguild.config.wording import is_variable_name
 from hyperguild.domain.chain import Endpoint, KeySource
 from hyperguild.domain.text import cleaned
 from hyperguild.errors import AuthError, ConfigError, ModelError, UsageError
@@ -49,8 +51,13 @@ class Wishes:
 def find_server(asked: Wishes, env: Mapping[str, str]) -> EndpointInventory | None:
     """Return what the server has; None where nobody named one and a cloud chain can be written without it.
 
-    Raises `ConfigError` with remedies where neither is to be had.
+    Raises `ConfigError` with remedies where neither is to be had, `UsageError` for flags that cannot be.
     """
+    if asked.api_key_env is not None and not is_variable_name(asked.api_key_env):
+        raise UsageError(
+            "--api-key-env takes the name of an environment variable, not the key itself",
+            hint="such as --api-key-env LLAMA_SWAP_KEY",
+        )
     cloud = cloud_of(asked.cloud, asked.cloud_model, env)
     try:
         return asyncio.run(_inventory(asked, env))
@@ -118,7 +125,8 @@ def _order(asked: Wishes, inventory: EndpointInventory) -> tuple[str, ...]:
     if asked.order is not None:
         return parse_order(asked.order, inventory)
     models = choosable(inventory)
-    proposed = default_order(models)
+    judge = look_up(inventory, asked.judge.strip()) if asked.judge is not None else None
+    proposed = default_order(models, asked.judge if judge is None else judge.model.id)
     if not asked.asks or not models:
         return proposed
     _list_models(asked, inventory)

@@ -142,9 +142,10 @@ def _endpoint(name: str, kind: str, base_url: str, api_key_env: str | None) -> l
 
 def _models(answers: Answers) -> str:
     lines = [
-        "# context_window (in tokens) may be added to any of them: longer prompts then go to the next tier."
+        "# Each can say more; prompts longer than its context_window (in tokens) go to the next tier:",
+        "#   NAME: {endpoint: ENDPOINT, context_window: 16384}",
+        "models:",
     ]
-    lines += ["models:"]
     local = dict.fromkeys(answers.order)
     if answers.judge is not None and answers.judge != cloud_name(answers):
         local[answers.judge] = None
@@ -174,6 +175,8 @@ def _verifiers(answers: Answers) -> str:
             "# The judge sees each answer of a local model; when it refuses one, the next tier is told why.",
             "verifiers:",
             f"  default: {{judge: {scalar(answers.judge)}}}",
+            "  # With checks, which cost nothing and run first:",
+            f"  # default: {{checks: [{{kind: complete}}], judge: {scalar(answers.judge)}}}",
         ]
     )
 
@@ -187,6 +190,9 @@ def _chains(answers: Answers) -> str:
             "# Tried in this order, cheapest first, until an answer is accepted.",
             "chains:",
             f"  default: [{', '.join(tiers)}]",
+            "",
+            "# A skill may use a chain of its own; without an entry it uses chains.default.",
+            "# skills: {review: {chain: default}}",
             "",
         ]
     )

@@ -36,7 +36,7 @@ class Settings:
         from hyperguild.config.trust import TrustStore, require_trust  # noqa: PLC0415
 
         found = find_config(self.config, self.env, Path.cwd())
-        configuration = load_config(found.path, self.env)
+        configuration = load_config(found.path, self.env, found.named_by)
         if trusted:
             require_trust(found, configuration, TrustStore.of_user(self.env))
         return configuration

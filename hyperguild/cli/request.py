@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from hyperguild.config.configuration import Configuration
+from hyperguild.config.wording import did_you_mean, quoted
 from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.text import nearest
 from hyperguild.errors import UsageError
@@ -44,6 +45,20 @@ def chosen_chain(configuration: Configuration, skill: str, options: ChainOptions
     renumbered = tuple(dataclasses.replace(tier, position=index) for index, tier in enumerate(tiers))
     budget = chain.budget.tightened(cost_usd=options.max_cost, seconds=options.deadline)
     return dataclasses.replace(chain, tiers=renumbered, budget=budget)
+
+
+def warning_of_guess(configuration: Configuration, name: str | None) -> str | None:
+    """Return a warning where chains.yaml does not name the model, but one like it; None elsewhere.
+
+    Raises `ConfigError` where no endpoint can be asked for that name.
+    """
+    tiers = [tier.model.name for chain in configuration.chains.values() for tier in chain.tiers]
+    known = {*configuration.models, *tiers}
+    if name is None or name in known or nearest(name, known) is None:
+        return None
+    endpoint = configuration.model(name).endpoint.name
+    missing = f"{quoted(name)} is not in {configuration.path.name}"
+    return f"{missing}{did_you_mean(name, known)} asking {endpoint} for it"
 
 
 def _only(configuration: Configuration, chain: Chain, name: str) -> tuple[Tier, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -20,6 +21,32 @@ Examples:
 """
 
 
+RERUN_EPILOG = """\b
+Examples:
+  hyperguild rerun last
+  hyperguild rerun last --from qwen-coder-32b    leave out the tiers before it
+  hyperguild rerun 3f2a91c0 --model claude-sonnet-4-6
+  hyperguild rerun last --chain careful --json | jq .attempts
+
+A run is rerun over its own chain, as chains.yaml has it now. Its task must be in
+the log: not that of a --private run, nor one with images.
+"""
+
+
+class _Limit(click.FloatRange):
+    """A finite number, 0 or more: NaN is within every range, and infinity is no limit."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; anything else is a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 def chain_options(command: Any) -> Any:
     """Add the options that choose and bound the chain."""
     for option in reversed(
@@ -27,10 +54,8 @@ def chain_options(command: Any) -> Any:
             click.option("--chain", "chain_name", metavar="NAME", help="Chain to walk."),
             click.option("--model", "model_name", metavar="NAME", help="Ask this model only."),
             click.option("--local", is_flag=True, help="Leave out every tier that is not local."),
-            click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Spend no more."),
-            click.option(
-                "--deadline", type=click.FloatRange(min=0), metavar="SECONDS", help="Take no longer."
-            ),
+            click.option("--max-cost", type=_Limit(), metavar="USD", help="Spend no more."),
+            click.option("--deadline", type=_Limit(), metavar="SECONDS", help="Take no longer."),
         ]
     ):
         command = option(command)
@@ -56,7 +81,9 @@ def output_options(command: Any) -> Any:
 @click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="Attach a file; - is stdin.")
 @chain_options
 @click.option("--session", "session_ref", metavar="ID", help="Group with that session's runs.")
-@click.option("--history", is_flag=True, help="Put the session's accepted turns before the task.")
+@click.option(
+    "--history", is_flag=True, help="Put the session's accepted turns before the task; needs --session."
+)
 @output_options
 @click.option("--dry-run", is_flag=True, help="Show what would be tried; call no model.")
 @click.pass_obj
@@ -74,7 +101,7 @@ def run(settings: Settings, /, skill: str, task: str | None, files: tuple[str, .
     run_skill(settings, skill, (task, files), options)
 
 
-@click.command()
+@click.command(epilog=RERUN_EPILOG)
 @click.argument("run_ref", metavar="RUN")
 @click.option("--from", "from_model", metavar="MODEL", help="Begin at this tier of the chain.")
 @chain_options

@@ -18,6 +18,7 @@ from hyperguild.cli.timeline import GLYPHS, NAMES, STYLES, bar, longest_ms, phas
 from hyperguild.cli.view import COLOURS, MARKS
 from hyperguild.cli.when import ago, local_time
 from hyperguild.domain.records import Attempt, RunResult, RunStatus, Step, StoredRun
+from hyperguild.domain.secrets import placeholders
 from hyperguild.domain.text import cleaned
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
@@ -70,7 +71,7 @@ def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -
         page.gap()
         _chain(page, stored, detail)
     page.gap()
-    _hint(page, selection.shown[-1].result, detail)
+    _hint(page, selection.shown, detail)
 
 
 def nth_attempt(stored: StoredRun, number: int) -> Attempt:
@@ -133,7 +134,15 @@ def _place(selection: Selection, stored: StoredRun) -> str:
     return f"  {ids.index(stored.result.run_id) + 1} of {len(ids)} of its session"
 
 
+def _has_prompt(stored: StoredRun, attempt: Attempt) -> bool:
+    return any(step.messages for step in steps_of(stored, attempt))
+
+
 def _spent(result: RunResult) -> str:
+    if result.status == "interrupted" and result.duration_ms == 0:
+        # Its process ended before it could say; only what finished attempts used may be known.
+        used = [dollars(result.cost_usd)] if result.cost_usd else []
+        return " · ".join(["unknown", *used, *_tokens(result.usage)])
     parts = [seconds(result.duration_ms), dollars(result.cost_usd), *_tokens(result.usage)]
     return " · ".join(parts)
 
@@ -285,14 +294,21 @@ def _message(page: Page, message: dict[str, Any]) -> None:
     page.text(text)
 
 
-def _hint(page: Page, result: RunResult, detail: Detail) -> None:
-    """Add commands that lead on, each on a row of its own, not wrapped: they are there to be copied."""
-    run = result.run_id[-8:]
-    tried = [number for number, attempt in enumerate(result.attempts, 1) if attempt.verdict != "skip"]
-    hints = [] if detail.whole else [("texts whole", f"sessions show {run} --full")]
-    if tried:
-        hints.append(("with prompt", f"sessions show {run} --attempt {tried[-1]}"))
-    hints.append(("once more", f"rerun {run}"))
+def _hint(page: Page, shown: Sequence[StoredRun], detail: Detail) -> None:
+    """Add commands that lead on, each on a row of its own, not wrapped: they are there to be copied.
+
+    Those for which the log does not hold enough are left out.
+    """
+    newest = shown[-1]
+    run = newest.result.run_id[-8:]
+    hints = []
+    if not detail.whole and (newest.task or any(one.answer for one in newest.result.attempts)):
+        hints.append(("texts whole", f"sessions show {run} --full"))
+    stored = [number for number, one in enumerate(newest.result.attempts, 1) if _has_prompt(newest, one)]
+    if stored:
+        hints.append(("with prompt", f"sessions show {run} --attempt {stored[-1]}"))
+    if newest.task is not None and not newest.images and not placeholders(newest.task):
+        hints.append(("once more", f"rerun {run}"))
     for label, command in hints:
         heading = "" if page.narrow else f"{label:13}"
         page.row((heading, "dim"), (f"hyperguild {command}", "dim"))

@@ -10,6 +10,7 @@ import click
 
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_json
+from hyperguild.cli.streams import say
 from hyperguild.errors import UsageError
 
 GROUP_EPILOG = """\b
@@ -51,7 +52,7 @@ EXPORT_EPILOG = """\b
 Examples:
   hyperguild sessions export last
   hyperguild sessions export --all > runs.jsonl
-  hyperguild sessions export 3f2a91c0 --format json | jq '.[0].task'
+  hyperguild sessions export 3f2a91c0 --json | jq '.[0].task'
 
 Each run is its result object with task, images (their number), created_at,
 finished_at and steps: one a line (jsonl), or all in an array (json).
@@ -80,13 +81,13 @@ def list_sessions(settings: Settings, /, limit: int, *, as_json: bool) -> None:
         print_json([session.model_dump(mode="json") for session in found[:limit]])
         return
     if not found:
-        click.echo(f"no sessions yet in {settings.db_file()}; `hyperguild run` makes the first", err=True)
+        say(f"no sessions yet in {settings.db_file()}; `hyperguild run` makes the first")
         return
     page = Page.for_stdout(settings.env)
     fill_page(page, found[:limit], SystemClock().now())
     page.print()
     if len(found) > limit:
-        click.echo(f"there are older ones: --limit {2 * limit}", err=True)
+        say(f"there are older ones: --limit {2 * limit}")
 
 
 @sessions.command(epilog=SHOW_EPILOG)
@@ -135,8 +136,11 @@ def show(settings: Settings, /, reference: str, attempt: int | None, *, full: bo
     show_default=True,
     help="One run a line, or an array.",
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_obj
-def export(settings: Settings, /, references: tuple[str, ...], form: str, *, every: bool) -> None:
+def export(
+    settings: Settings, /, references: tuple[str, ...], form: str, *, every: bool, as_json: bool
+) -> None:
     """Print runs as JSON, for jq and other programs.
 
     ID is that of a session or run, the end of one, or last.
@@ -145,7 +149,7 @@ def export(settings: Settings, /, references: tuple[str, ...], form: str, *, eve
         raise UsageError("--all and ids exclude each other")
     if not every and not references:
         raise UsageError("nothing to export", hint="name sessions or runs, `last`, or --all")
-    asyncio.run(_export(settings, references, as_lines=form == "jsonl"))
+    asyncio.run(_export(settings, references, as_lines=form == "jsonl" and not as_json))
 
 
 async def _export(settings: Settings, references: tuple[str, ...], *, as_lines: bool) -> None:

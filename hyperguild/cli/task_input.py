@@ -27,26 +27,34 @@ def read_task(
 ) -> Task:
     """Return the task. Standard input is read at most once, for the task or for one `-f -`.
 
-    Raises `UsageError` where there is no task, a file cannot be read, is too large, or is not text.
+    Raises `UsageError` where there is no task (empty files are none), a file cannot be read, is
+    too large, or is not text.
     """
     if (argument == "-" and "-" in files) or files.count("-") > 1:
         raise UsageError("standard input can be read only once", hint="use `-` for the task or for one file")
     reads_task = argument == "-" or (argument is None and not stdin_is_terminal and "-" not in files)
-    text = _text("standard input", read_stdin()) if reads_task else argument or ""
+    text = _text("standard input", _standard_input(read_stdin)) if reads_task else argument or ""
     attached: list[AttachedFile] = []
     images: list[Image] = []
     for name in files:
-        data = read_stdin() if name == "-" else _read(Path(name))
+        data = _standard_input(read_stdin) if name == "-" else _read(Path(name))
         media_type = _image_type(data)
         if media_type is None:
             attached.append(AttachedFile("stdin" if name == "-" else name, _text(name, data)))
         else:
             images.append(Image(media_type, base64.b64encode(data).decode("ascii")))
-    if not text.strip() and not attached and not images:
+    if not text.strip() and not images and not any(file.text.strip() for file in attached):
         raise UsageError(
             "no task given", hint="give it as an argument, on standard input, or attach files with -f"
         )
     return Task(text.rstrip("\n") if reads_task else text, tuple(attached), tuple(images))
+
+
+def _standard_input(read_stdin: Callable[[], bytes]) -> bytes:
+    try:
+        return read_stdin()
+    except OSError as exc:
+        raise UsageError(f"cannot read standard input: {exc.strerror or exc}") from exc
 
 
 def _read(path: Path) -> bytes:

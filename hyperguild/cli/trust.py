@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,11 +82,12 @@ def _file(settings: Settings, path: Path | None) -> Path:
 
 def _trust(settings: Settings, file: Path, store: TrustStore, *, yes: bool) -> None:
     from hyperguild.cli.page import Page  # noqa: PLC0415  # start-up
+    from hyperguild.config.loader import load_config  # noqa: PLC0415
     from hyperguild.config.trust import digest_of  # noqa: PLC0415
     from hyperguild.config.wording import printable  # noqa: PLC0415
 
     # What is shown is what is recorded: the file is read once.
-    configuration = dataclasses.replace(settings, config=file).load(trusted=False)
+    configuration = load_config(file, settings.env)
     shown = printable(str(file))
     if not configuration.powers:
         click.echo(f"{shown} runs no programs and sends no keys to strangers: there is nothing to trust")

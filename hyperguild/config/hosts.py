@@ -31,6 +31,9 @@ _PRIVATE_SUFFIXES = (".local", ".lan", ".home.arpa", ".internal")
 
 PROVIDER_HOSTS = {"anthropic": "api.anthropic.com", "openai": "api.openai.com"}
 
+# The variables that the providers' own tools read their keys from, and where these keys belong.
+_HOME_OF_KEY = {"ANTHROPIC_API_KEY": "api.anthropic.com", "OPENAI_API_KEY": "api.openai.com"}
+
 
 def fault_of_url(url: str) -> str | None:
     """Say what keeps the text from being a base URL, or None. It is not quoted: it may hold a password."""
@@ -91,6 +94,12 @@ def is_providers_own(kind: str, url: str) -> bool:
     """Tell whether the URL is the host of the endpoint kind's own provider, over https on its usual port."""
     own = PROVIDER_HOSTS.get(kind)
     return own is not None and origin_of(url) == ("https", own, 443)
+
+
+def is_anothers_key(variable: str, url: str) -> bool:
+    """Tell whether the environment variable holds a provider's key, and the URL is not that provider's."""
+    home = _HOME_OF_KEY.get(variable)
+    return home is not None and origin_of(url)[1] != home
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

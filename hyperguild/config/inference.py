@@ -34,7 +34,7 @@ def infer_model(name: str, endpoints: Mapping[str, Endpoint]) -> Model:
 
 
 def label_of(name: str, endpoint: Endpoint) -> TierLabel:
-    """Return what a model counts as where no tier says otherwise.
+    """Return what a model counts as where neither its entry nor a tier says otherwise.
 
     Kind `command` or `anthropic`, or a name `claude-*`: subagent. Kind `llama-swap` (or `embedded`), or an
     endpoint on this machine or a private network (`hosts.is_private`): local. Else managed.

@@ -22,8 +22,8 @@ class Interpolated:
     """A string of `endpoints`, filled in.
 
     `source`: as it is written. `value`: what is used. `shown`: the same for the eyes, where variables that
-    hold secrets by their name stay `${NAME}`. `literal`: the text of the file alone, each `${VAR}` taken out
-    (a default is text of the file). `variables`: the names, in order.
+    are set and hold secrets by their name stay `${NAME}`. `literal`: the text of the file alone,
+    each `${VAR}` taken out (a default is text of the file). `variables`: the names, in order.
     """
 
     source: str
@@ -48,7 +48,9 @@ def interpolate(text: str, env: Mapping[str, str]) -> Interpolated:
         return _value_of(match, env)
 
     def shown(match: re.Match[str]) -> str:
-        return f"${{{match['name']}}}" if names_a_secret(match["name"]) else value(match)
+        # A default is text of the file: hidden, it could be a host or program that nobody gets to see.
+        is_secret = names_a_secret(match["name"]) and env.get(match["name"])
+        return f"${{{match['name']}}}" if is_secret else value(match)
 
     variables = tuple(match["name"] for match in _TOKEN.finditer(text) if match["name"])
     return Interpolated(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hyperguild.config.chains import resolve_chains, resolve_skills
+from hyperguild.config.clear_secrets import refuse_clear_secrets
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.filled import fill_endpoints
 from hyperguild.config.marks import YamlError, read_yaml
@@ -20,8 +21,10 @@ from hyperguild.errors import ConfigError, Problem
 MAX_BYTES = 256 * 1024
 
 
-def load_config(path: Path, env: Mapping[str, str]) -> Configuration:
+def load_config(path: Path, env: Mapping[str, str], named_by: str | None = None) -> Configuration:
     """Read and resolve the file. Raises `ConfigError` with every problem, in the order of the file.
+
+    `named_by` is what named it (`FoundConfig.named_by`), for the hint where it cannot be read.
 
     Nothing is run and nothing is sent; besides the file, only the JSON Schemas beside it are read.
     """
@@ -30,7 +33,9 @@ def load_config(path: Path, env: Mapping[str, str]) -> Configuration:
             content = stream.read(MAX_BYTES + 1)
     except OSError as exc:
         reason = exc.strerror or "it cannot be read"
-        raise ConfigError(f"{path} cannot be read: {reason}", hint="run `hyperguild init`") from exc
+        raise ConfigError(
+            f"{path} cannot be read: {reason}", hint=named_by and f"named by {named_by}"
+        ) from exc
     except ValueError as exc:  # a NUL in the path
         raise ConfigError("the path of the configuration is no path") from exc
     if len(content) > MAX_BYTES:
@@ -54,7 +59,7 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
     except YamlError as exc:
         problem = Problem(_shown(path), exc.place.line, exc.place.column, "", exc.message)
         raise _refusal(path, problem) from exc
-    document, texts = fill_endpoints(document, env)
+    document, texts = fill_endpoints(refuse_clear_secrets(document), env)
     report = Report(document, _shown(path))
     raw = validate(report)
     if raw is None:

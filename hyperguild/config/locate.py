@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperguild.errors import ConfigError
@@ -17,10 +17,12 @@ class FoundConfig:
     """An absolute path, and whether it was come upon in the working folder or one of its parents.
 
     A discovered file was not chosen by anyone: what it runs must be trusted first (`config.trust`).
+    `named_by` is what chose another (`--config`, `$HYPERGUILD_CONFIG`), None where nothing did.
     """
 
     path: Path
     discovered: bool
+    named_by: str | None = field(default=None, compare=False)
 
 
 def find_config(flag: Path | None, env: Mapping[str, str], cwd: Path) -> FoundConfig:
@@ -29,9 +31,10 @@ def find_config(flag: Path | None, env: Mapping[str, str], cwd: Path) -> FoundCo
     A file that was named is not looked for: reading it says what is wrong with it. Raises `ConfigError` where
     nothing was named and none is found.
     """
-    named = flag or (Path(env["HYPERGUILD_CONFIG"]) if env.get("HYPERGUILD_CONFIG") else None)
-    if named is not None:
-        return FoundConfig(cwd / named, discovered=False)
+    if flag is not None:
+        return FoundConfig(cwd / flag, discovered=False, named_by="--config")
+    if env.get("HYPERGUILD_CONFIG"):
+        return FoundConfig(cwd / env["HYPERGUILD_CONFIG"], discovered=False, named_by="$HYPERGUILD_CONFIG")
     for folder in (cwd, *cwd.parents):
         candidate = folder / FILE_NAME
         if os.path.isfile(candidate):  # noqa: PTH113 - unlike Path.is_file, never raises

@@ -92,7 +92,7 @@ class ModelTable:
             name=name,
             endpoint=endpoint,
             upstream=raw.upstream or name,
-            label=label_of(name, endpoint),
+            label=raw.tier or label_of(name, endpoint),
             context_window=raw.context_window,
             max_output_tokens=raw.max_output_tokens,
             params=_params(raw),

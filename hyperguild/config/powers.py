@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hyperguild.config.filled import Texts
-from hyperguild.config.hosts import is_loopback, is_providers_own, origin_of
+from hyperguild.config.hosts import is_anothers_key, is_loopback, is_providers_own, origin_of
 from hyperguild.config.interpolate import Interpolated
 from hyperguild.config.wording import DocumentPath, printable, shown_path
 from hyperguild.domain.chain import CommandCheck, Endpoint, KeySource, VerifierSpec
@@ -34,7 +35,8 @@ def powers_of(
     """Return what needs trust, in the order of the file.
 
     Programs: those of `command` endpoints, of `command` checks and of `api_key_cmd`. Keys, and values of
-    variables in headers and addresses, that go to a host that is neither loopback nor the provider's own.
+    variables in headers and addresses, that go to a host that is neither loopback nor the provider's own; the
+    well-known variable of a provider belongs to that provider alone.
     `texts` are the filled-in strings of `endpoints` (`filled.fill_endpoints`): environment values count.
     """
     found: list[Power] = []
@@ -64,17 +66,19 @@ def _of_endpoint(path: DocumentPath, endpoint: Endpoint, texts: Texts) -> Iterat
         yield _runs(key_path, _shown_argv(key_path, key.command, texts))
     if endpoint.base_url is None:
         return
-    scheme, host, port = origin_of(endpoint.base_url)
-    if is_loopback(host) or is_providers_own(endpoint.kind, endpoint.base_url):
+    if is_loopback(origin_of(endpoint.base_url)[1]):
         return
-    origin = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    if key is not None:
-        source, name, words = _source_of(key)
+    is_own = is_providers_own(endpoint.kind, endpoint.base_url)
+    origin = _shown_origin(endpoint.base_url, texts.get((*path, "base_url")))
+    if key is not None and not (is_own and not is_anothers_key(key.env or "", endpoint.base_url)):
+        source, name, words = _source_of(path, key, texts)
         what = f"sends the key {words} to {origin}"
         yield _power((*path, source), what, ("send", source, name, origin))
     for where, text in texts.items():
         if where[:2] == path:
             for variable in _variables_sent(where, text):
+                if is_own and not is_anothers_key(variable, endpoint.base_url):
+                    continue
                 what = f"sends the value of {variable} to {origin}"
                 yield _power(where, what, ("send", "value", variable, origin))
 
@@ -89,13 +93,24 @@ def _variables_sent(where: DocumentPath, text: Interpolated) -> tuple[str, ...]:
     return ()
 
 
-def _source_of(key: KeySource) -> tuple[str, str, str]:
+def _shown_origin(base_url: str, text: Interpolated | None) -> str:
+    """Return scheme, host and port; as they are written where a secret variable is among them."""
+    written = re.match(r"(?:[^:/${]*://)?[^/]*", text.shown) if text is not None else None
+    if text is not None and written is not None and "${" in written[0]:
+        return written[0]
+    scheme, host, port = origin_of(base_url)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _source_of(path: DocumentPath, key: KeySource, texts: Texts) -> tuple[str, str, str]:
     """Return the key of chains.yaml that names the source, its exact value, and words for it."""
     if key.env is not None:
         return "api_key_env", key.env, f"of {key.env}"
     if key.file is not None:
-        return "api_key_file", str(key.file), f"in {key.file}"
-    command = shlex.join(key.command or ())
+        text = texts.get((*path, "api_key_file"))
+        file = str(key.file) if text is None or text.shown == text.value else text.shown
+        return "api_key_file", file, f"in {file}"
+    command = shlex.join(_shown_argv((*path, "api_key_cmd"), key.command or (), texts))
     return "api_key_cmd", command, f"that `{command}` prints"
 
 

@@ -130,12 +130,18 @@ class _Tunable(Entry):
     extra_body: dict[str, Any] | None = Field(None, description="Goes into the request as it is.")
 
 
+TierLabel = Literal["local", "managed", "subagent"]
+
+
 class Model(_Tunable):
     """A model that an endpoint hosts."""
 
     endpoint: Name = Field(description="The endpoint that hosts it.")
     upstream: Text | None = Field(
         None, description="What the endpoint calls it; its name here, if not given."
+    )
+    tier: TierLabel | None = Field(
+        None, description="What it counts as in every chain; if not given, that follows from its endpoint."
     )
     context_window: Count | None = Field(None, description="Tokens of prompt and answer together.")
     max_output_tokens: Count | None = Field(None, description="Tokens of the answer.")
@@ -266,8 +272,8 @@ class Tier(_Tunable, _Timed):
     """A model's place in a chain."""
 
     model: Name = Field(description="A model under models, or one whose endpoint follows from its name.")
-    tier: Literal["local", "managed", "subagent"] | None = Field(
-        None, description="What it counts as; local answers are judged, others are redacted."
+    tier: TierLabel | None = Field(
+        None, description="What it counts as here; local answers are judged, others are redacted."
     )
     verify: Flag | None = Field(
         None, description="Whether answers are verified; if not given, those of local tiers."

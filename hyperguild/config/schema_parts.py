@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hyperguild.config.hosts import fault_of_url
-from hyperguild.config.wording import looks_like_key
+from hyperguild.config.wording import is_variable_name
 
 MAX_PATTERN_CHARS = 10_000
 
@@ -84,7 +84,7 @@ def _endpoint_name(value: str) -> str:
 
 
 def _variable_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or looks_like_key(value):
+    if not is_variable_name(value):
         raise refused("must be the name of an environment variable, not the key itself")
     return value
 

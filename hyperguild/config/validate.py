@@ -13,14 +13,9 @@ from pydantic_core import ErrorDetails
 from hyperguild.config.report import Report
 from hyperguild.config.schema import ChainsFile
 from hyperguild.config.schema_parts import MAY_BE_EMPTY
-from hyperguild.config.wording import DocumentPath, did_you_mean, listed
+from hyperguild.config.wording import DocumentPath, did_you_mean, is_name_for_key, listed
 from hyperguild.domain.text import nearest
 
-# Keys by which people try to write a secret into the file, in lower case and without - and _.
-_CLEAR_KEY = re.compile(
-    r"(api|access|auth|bearer|secret)?(key|token)|auth|authorization|bearer|credentials?|"
-    r"password|passwd|passphrase|secret"
-)
 _IN_CLEAR = (
     "a secret in clear is refused; put it into the environment and name the variable: api_key_env: NAME "
     "(or api_key_file, api_key_cmd), on the endpoint"
@@ -137,7 +132,7 @@ def _not_one_of(expected: list[str], given: Any) -> str:
 def _unknown_key(loc: tuple[int | str, ...]) -> str:
     name = str(loc[-1])
     before_colon = name.partition(":")[0]  # `{api_key:sk-…}` is one key, without the space
-    if _CLEAR_KEY.fullmatch(before_colon.strip().lower().replace("_", "").replace("-", "")):
+    if is_name_for_key(before_colon):
         return _IN_CLEAR
     hint = did_you_mean(name, _keys_at(loc[:-1]))
     if not hint and loc[0] == "endpoints" and name in {"argv", "base_url"}:

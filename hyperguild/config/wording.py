@@ -29,6 +29,12 @@ _KEY_SHAPES = re.compile(
     )""",
     re.VERBOSE,
 )
+# Names that people give keys, in lower case and without - and _. Narrow: `prompt_cache_key` and `eos_token`
+# are parameters of models.
+_KEY_NAME = re.compile(
+    r"(.*(api|access|auth|bearer|secret|private))?(key|token)|auth|bearer|cookie|"
+    r".*(authorization|credentials?|password|passwd|passphrase|secret)"
+)
 _BEARER = re.compile(r"\bbearer\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"key|token|secret|password|passwd|authorization|credential|cookie", re.IGNORECASE)
 _SECRET_THEN_VALUE = re.compile(
@@ -45,6 +51,16 @@ def looks_like_key(text: str) -> bool:
 def names_a_secret(name: str) -> bool:
     """Tell whether what has this name (a header, a variable) is taken for a secret."""
     return bool(_SECRET_NAME.search(name))
+
+
+def is_name_for_key(name: str) -> bool:
+    """Tell whether what has this name in a mapping is taken for an API key or a password."""
+    return bool(_KEY_NAME.fullmatch(name.strip().lower().replace("_", "").replace("-", "")))
+
+
+def is_variable_name(text: str) -> bool:
+    """Tell whether the text can be the name of an environment variable, and is not the key itself."""
+    return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text)) and not looks_like_key(text)
 
 
 def printable(text: str) -> str:

@@ -136,9 +136,7 @@ def _regex_fault(check: RegexCheck, answer: str) -> str:
     except TimeoutError:
         return f"searching for the regular expression {shown} took more than {REGEX_TIMEOUT_S:g} s"
     if check.expect == "match":
-        return (
-            "" if found else f"nothing in the answer matches the regular expression {shown}; it must"
-        )
+        return "" if found else f"nothing in the answer matches the regular expression {shown}; it must"
     if found is None:
         return ""
     line = answer.count("\n", 0, found.start()) + 1

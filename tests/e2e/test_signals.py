@@ -188,7 +188,10 @@ def test_ctrl_c_on_a_terminal(home: Any, fleet: FleetProcess, script: dict[str, 
     until(lambda: terminal.read() and process.poll() is not None)
     assert process.returncode == 130
     shown = terminal.read()
-    assert b"error: interrupted" in shown
+    assert shown.count(b"error: interrupted") == 1
+    before, summary, end = shown.splitlines()[-3:]
+    assert (b"cancelled" in summary, end) == (True, b"error: interrupted"), shown
+    assert before
     assert b"Traceback" not in shown
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is shown again"
     terminal.close()
@@ -223,7 +226,14 @@ def test_the_reader_of_events_goes_away(
 
 @pytest.mark.parametrize(
     "streams",
-    ["2>&-", "<&- 2>&-", "2> >(head -1 >&-)", "--log-format json --log-level debug 2> >(head -1 >&-)"],
+    [
+        "2>&-",
+        "<&- 2>&-",
+        "2>/dev/full",
+        "--log-format json --log-level debug 2>/dev/full",
+        "2> >(head -1 >&-)",
+        "--log-format json --log-level debug 2> >(head -1 >&-)",
+    ],
 )
 def test_a_closed_stderr_stops_no_run(home: Any, streams: str) -> None:
     done = shell(home, f"hyperguild run review x {streams}")
@@ -231,6 +241,38 @@ def test_a_closed_stderr_stops_no_run(home: Any, streams: str) -> None:
     assert done.stdout.startswith("## Findings")
     [run] = home.run("sessions", "show", "last", "--json").json["runs"]
     assert run["status"] == "accepted"
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("options", ["", "--json", "--events"])
+def test_an_answer_that_cannot_be_written_is_an_error(home: Any, where: str, options: str) -> None:
+    done = shell(home, f"hyperguild run review x {options} {where}")
+    assert done.returncode == 5
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: cannot write the answer: ")
+    assert not [word for word in ("internal", "Traceback", "Exception ignored") if word in done.stderr]
+
+
+@pytest.mark.parametrize("command", ["sessions list", "chains schema", "--help", "skills list --json"])
+def test_a_listing_that_cannot_be_written_is_an_error(home: Any, command: str) -> None:
+    home.run("run", "review", "x", "--chain", "weak")
+    done = shell(home, f"hyperguild {command} >/dev/full")
+    reason = "No space left on device"
+    assert (done.returncode, done.stderr) == (5, f"error: cannot write standard output: {reason}\n")
+
+
+def test_a_closed_stdin_is_an_empty_one(home: Any) -> None:
+    done = shell(home, "hyperguild run review x <&-")
+    assert (done.returncode, done.stdout[:11]) == (0, "## Findings")
+    done = shell(home, "hyperguild run review <&-")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no task given")
+
+
+def test_what_stderr_cannot_take_ends_no_command(home: Any) -> None:
+    for command in ("sessions list", "trust --list"):
+        done = shell(home, f"hyperguild {command} 2>/dev/full")
+        assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_reader_of_the_result_goes_away(home: Any) -> None:

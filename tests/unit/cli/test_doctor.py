@@ -161,6 +161,20 @@ def test_a_server_that_is_down(closed_port: str, capsys: pytest.CaptureFixture[s
     assert "start llama-swap" in problem["remedy"]
 
 
+@pytest.mark.parametrize("named", [(), ("--config", "chains.yaml")])
+def test_a_secret_in_an_address_is_not_shown(
+    named: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_KEY", "hunter2-hunter2")
+    key = {} if named else {"api_key_env": "CLOUD_KEY"}
+    endpoint = {"kind": "llama-swap", "base_url": "http://${CLOUD_KEY}.invalid:1", **key}
+    write("", endpoints={"swap": endpoint})
+    code, findings = doctor(capsys, *named)
+    assert code == 1
+    assert "${CLOUD_KEY}.invalid" in json.dumps(findings)
+    assert "hunter2" not in json.dumps(findings)
+
+
 def test_an_endpoint_that_nothing_uses_is_no_error(
     fleet: FleetProcess, closed_port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +213,35 @@ def test_keys_are_told_by_name_and_never_shown(
     assert says is None or says in at_level(findings, "error")[0]
 
 
+CLOUD = {"kind": "anthropic", "base_url": "https://api.anthropic.com", "api_key_env": "CLOUD_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "level"),
+    [
+        ({"chains": {"default": ["phi-4-q4", "claude-x"]}}, "warning"),
+        ({"chains": {"default": ["phi-4-q4", "claude-x"], "cloud": ["claude-x"]}}, "error"),
+        (
+            {
+                "chains": {"default": ["phi-4-q4", "claude-x"]},
+                "verifiers": {"default": {"judge": ["claude-x"]}},
+            },
+            "error",
+        ),
+    ],
+)
+def test_a_cloud_key_that_chains_can_do_without_is_a_warning(
+    sections: dict[str, Any], level: str, fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = {"swap": {"kind": "llama-swap", "base_url": fleet.url}, "anthropic": CLOUD}
+    write(fleet.url, endpoints=endpoints, **sections)
+    code, findings = doctor(capsys)
+    assert code == (1 if level == "error" else 0)
+    (message,) = at_level(findings, level)
+    assert message.startswith("no API key for endpoint 'anthropic': $CLOUD_KEY is not set")
+    assert ("; its tiers are passed over" in message) == (level == "warning")
+
+
 def test_a_key_that_is_wanted_and_not_there(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]) -> None:
     fleet.script({"models": MODELS, "api_keys": {"llama_swap": [KEY]}})
     write(fleet.url)
@@ -220,9 +263,25 @@ def test_judge_and_workers_that_may_evict_each_other(
     assert code == 0
     (warning,) = [finding for finding in findings if finding["level"] == "warning"]
     assert "qwen3-8b" in warning["message"]
+    assert "ignore this if they are in one group already" in warning["message"]
     snippet = yaml.safe_load(warning["remedy"].split("\n", 1)[1])
     group = snippet["groups"]["hyperguild"]
     assert group == {"swap": False, "members": ["qwen3-8b", "phi-4-q4", "qwen-coder-32b"]}
+
+
+def test_several_judges_are_one_warning_with_one_group(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(
+        fleet.url,
+        chains={"default": ["phi4"], "code": {"tiers": ["qwen-coder-32b"], "verifier": "strict"}},
+        verifiers={"default": {"judge": "qwen3-8b"}, "strict": {"judge": "phi4"}},
+    )
+    _, findings = doctor(capsys)
+    (warning,) = [finding for finding in findings if finding["level"] == "warning"]
+    assert "the judge qwen3-8b and what it judges (phi-4-q4), and the judge phi-4-q4" in warning["message"]
+    group = yaml.safe_load(warning["remedy"].split("\n", 1)[1])["groups"]["hyperguild"]
+    assert group["members"] == ["qwen3-8b", "phi-4-q4", "qwen-coder-32b"]
 
 
 def test_the_advised_group_makes_the_warning_go_away(
@@ -375,6 +434,16 @@ def test_a_refused_file_is_reported_as_everywhere(capsys: pytest.CaptureFixture[
     Path("chains.yaml").unlink()
     assert run_command_line(["doctor"]) == 3
     assert "hyperguild init" in capsys.readouterr().err
+    for arguments, hint in (
+        (["--config", "typo.yaml", "doctor"], " (named by --config)"),
+        (["--config", "typo.yaml", "chains", "list"], " (named by --config)"),
+        (["chains", "check", "typo.yaml"], ""),
+        (["trust", "typo.yaml"], ""),
+    ):
+        assert run_command_line(arguments) == 3
+        assert capsys.readouterr().err.endswith(
+            f"typo.yaml cannot be read: No such file or directory{hint}\n"
+        )
 
 
 def test_skills_that_are_broken_missing_or_not_there(
@@ -424,6 +493,27 @@ def test_a_session_log_that_cannot_be_made(fleet: FleetProcess, capsys: pytest.C
     Path("locked").mkdir(mode=0o500)
     _, findings = doctor(capsys, "--db", "locked/log.db")
     assert any("cannot be made" in message for message in at_level(findings, "error"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_session_log_where_even_root_may_not_write(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(fleet.url)
+    _, findings = doctor(capsys, "--db", "/proc/hyperguild/log.db")
+    assert any("cannot be made: /proc cannot be" in message for message in at_level(findings, "error"))
+
+
+def test_a_folder_in_place_of_the_session_log(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(fleet.url)
+    Path("folder").mkdir()
+    _, findings = doctor(capsys, "--db", "folder")
+    assert any("folder is a folder" in message for message in at_level(findings, "error"))
+    _, findings = doctor(capsys, "--db", "folder/deep/log.db")
+    assert any("none yet" in message for message in at_level(findings, "ok"))
+    assert list(Path("folder").iterdir()) == []
 
 
 def test_names_are_looked_up_as_the_server_does() -> None:

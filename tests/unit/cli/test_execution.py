@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hyperguild.cli.group import COMMANDS
 from hyperguild.cli.interruption import ONE_PRESS_S, SIGNALS, Interruption
 from hyperguild.cli.main import run_command_line
 from hyperguild.simulation.process import FleetProcess
@@ -40,6 +41,28 @@ models:
 chains:
   default: {{tiers: [{{model: sees, verify: false}}]}}
   guarded: {{tiers: [{{model: quotes, verify: false}}, {{model: quotes-again, verify: false}}]}}
+"""
+
+ONE_ENDPOINT = """\
+version: 1
+endpoints:
+  swap: {{kind: llama-swap, base_url: "{url}"}}
+models:
+  sees: {{endpoint: swap}}
+chains:
+  default: {{tiers: [{{model: sees, verify: false}}]}}
+"""
+JUDGED = """\
+version: 1
+endpoints:
+  swap: {{kind: llama-swap, base_url: "{url}", probe_timeout_ms: 5000}}
+models:
+  sees: {{endpoint: swap, price: {{input: 3.0, output: 15.0}}}}
+  quotes: {{endpoint: swap, price: {{input: 1.0, output: 5.0}}}}
+verifiers:
+  default: {{judge: quotes}}
+chains:
+  default: [sees]
 """
 
 
@@ -94,6 +117,99 @@ class TestRerun:
         assert run(capsys, "run", "explain", "[secret: not one]")[0] == 0
         code, out, err = run(capsys, "rerun", "last")
         assert (code, out) == (0, "a picture\n"), err
+
+    def test_a_chain_that_is_gone_is_not_replaced_in_silence(
+        self, capsys: pytest.CaptureFixture[str], folder: Path
+    ) -> None:
+        config = folder / "chains.yaml"
+        before = config.read_text()
+        config.write_text(before + "  former: {tiers: [{model: sees, verify: false}]}\n")
+        assert run(capsys, "run", "explain", "x", "--chain", "former")[0] == 0
+        assert "warning" not in run(capsys, "rerun", "last")[2]
+        config.write_text(before)
+        code, out, err = run(capsys, "rerun", "last")
+        assert (code, out) == (0, "a picture\n"), err
+        assert err.splitlines()[0] == 'warning: chain "former" is not in chains.yaml; walking "default"'
+        _, _, err = run(capsys, "rerun", "last", "--chain", "default")
+        assert "warning" not in err
+
+
+class TestOptions:
+    @pytest.mark.parametrize("option", ["--max-cost", "--deadline"])
+    @pytest.mark.parametrize("value", ["nan", "inf", "-1", "much"])
+    def test_limits_are_finite_numbers(
+        self, capsys: pytest.CaptureFixture[str], fleet: FleetProcess, option: str, value: str
+    ) -> None:
+        fleet.reset()
+        for command in (("run", "explain", "x"), ("rerun", "last")):
+            code, out, err = run(capsys, *command, option, value)
+            assert (code, out) == (2, "")
+            assert err.startswith(f"error: Invalid value for '{option}': ")
+        assert fleet.requests() == []
+
+    def test_history_says_what_it_needs(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "needs --session" in " ".join(run(capsys, "run", "--help")[1].split())
+        assert "hyperguild rerun last --from" in run(capsys, "rerun", "--help")[1]
+
+    def test_a_model_that_is_perhaps_misspelt_is_asked_for_with_a_warning(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        warning = 'warning: "seees" is not in chains.yaml; did you mean "sees"? asking swap for it'
+        path = ("--config", "chains.yaml")
+        code, _, err = run(capsys, *path, "run", "explain", "x", "--model", "sees")
+        assert (code, "warning" in err) == (0, False)
+        Path("chains.yaml").write_text(ONE_ENDPOINT.format(url="http://127.0.0.1:9"))
+        _, _, err = run(capsys, *path, "run", "explain", "x", "--model", "seees")
+        assert err.splitlines()[0] == warning
+        assert "seees" in err.splitlines()[1], "it is asked for all the same"
+        _, _, err = run(capsys, *path, "run", "explain", "x", "--model", "quite-another")
+        assert "warning" not in err
+
+
+class TestDebug:
+    def test_the_traceback_comes_first_and_the_code_stays(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for arguments, code in (
+            (("run", "nosuchskill", "x"), 3),
+            (("rerun", "nosuchrun"), 2),
+            (("run", "explain", "x", "--chain", "guarded"), 1),
+        ):
+            plain = run(capsys, *arguments)
+            debug = run(capsys, "--debug", *arguments)
+            assert (plain[0], debug[0]) == (code, code)
+            assert "Traceback" not in plain[2]
+            assert "Traceback (most recent call last):" in debug[2]
+            assert debug[2].splitlines()[-1] == plain[2].splitlines()[-1]
+
+    def test_an_internal_error_is_5_with_and_without(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(COMMANDS, "broken", ("json", "no_such_name", ""))
+        plain, debug = run(capsys, "broken"), run(capsys, "--debug", "broken")
+        assert (plain[0], debug[0]) == (5, 5)
+        assert plain[2].startswith("error: internal error: AttributeError: ")
+        assert debug[2].startswith("Traceback (most recent call last):")
+        assert debug[2].endswith(plain[2])
+
+
+class TestDryRun:
+    def test_the_judge_has_a_row_with_its_part_of_the_cost(
+        self, capsys: pytest.CaptureFixture[str], fleet: FleetProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fleet.reset()
+        Path("chains.yaml").write_text(JUDGED.format(url=fleet.url))
+        plan = json.loads(run(capsys, "run", "explain", "x", "--dry-run", "--json")[1])
+        [judge], [tier] = plan["judges"], plan["tiers"]
+        assert (judge["model"], judge["warm_state"]) == ("quotes", "cold")
+        assert 0 < judge["max_cost_usd"] < tier["max_cost_usd"]
+        _, out, _ = run(capsys, "run", "explain", "x", "--dry-run")
+        row = next(line for line in out.splitlines() if line.split()[:2] == ["quotes", "judge"])
+        assert row.split()[2] == "cold"
+        assert row.endswith(f"${judge['max_cost_usd']:.4f}")
+        monkeypatch.setenv("COLUMNS", "40")
+        _, out, _ = run(capsys, "run", "explain", "x", "--dry-run")
+        assert max(map(len, out.splitlines())) <= 40
+        assert "1 sees" in out.splitlines()
+        assert "tier judge · state cold" in out
 
 
 class TestWhatIsSaid:

@@ -77,13 +77,40 @@ def test_without_a_terminal_the_servers_chat_models_become_the_chain(
 ) -> None:
     code, out, err = init(capsys, "--llama-swap", fleet.url)
     assert (code, err) == (0, "")
-    assert chain_of() == ["phi-4-q4", "qwen-coder-32b", "qwen3-8b"]
+    assert chain_of() == ["phi-4-q4", "qwen-coder-32b"]
     assert judge_of() == "qwen3-8b"
     assert {folder.name for folder in Path("skills").iterdir()} == BUNDLED
     assert "wrote chains.yaml" in out
     assert "hyperguild doctor" in out
     assert "hyperguild run review -f FILE" in out
+    assert "judges its own answers" not in out
+
+
+def test_the_only_model_judges_itself_and_that_is_told(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.script({"models": {"phi": {}}})
+    _, out, _ = init(capsys, "--llama-swap", fleet.url)
+    assert (chain_of(), judge_of()) == (["phi"], "phi")
     assert "judges its own answers" in out
+
+
+def test_the_judge_that_was_named_does_not_work_itself(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(capsys, "--llama-swap", fleet.url, "--judge", "phi4")
+    assert (chain_of(), judge_of()) == (["qwen-coder-32b", "qwen3-8b"], "phi-4-q4")
+
+
+@pytest.mark.parametrize("key", ["sk-abcdef0123456789", "hunter2-hunter2", ""])
+def test_a_key_in_place_of_its_variable_is_refused_and_not_repeated(
+    key: str, fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = init(capsys, "--llama-swap", fleet.url, "--api-key-env", key)
+    assert (code, out) == (2, "")
+    assert "name of an environment variable" in err
+    assert not key or key not in err
+    assert not Path("chains.yaml").exists()
 
 
 def test_judge_and_workers_that_may_evict_each_other_are_told_how_not_to(
@@ -143,7 +170,7 @@ def test_odd_names_of_models_come_through(fleet: FleetProcess, capsys: pytest.Ca
     fleet.script({"models": {name: {} for name in names}})
     code, _, _ = init(capsys, "--llama-swap", fleet.url)
     assert code == 0
-    assert sorted(chain_of()) == sorted(names)
+    assert sorted([*chain_of(), judge_of()]) == sorted(names)
 
 
 def test_a_file_that_is_there_is_kept(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +182,7 @@ def test_a_file_that_is_there_is_kept(fleet: FleetProcess, capsys: pytest.Captur
     assert Path("chains.yaml").read_text(encoding="utf-8") == "mine"
     assert not Path("skills").exists()
     assert init(capsys, "--llama-swap", fleet.url, "--force")[0] == 0
-    assert "qwen3-8b" in chain_of()
+    assert "phi-4-q4" in chain_of()
 
 
 def test_skills_that_are_there_are_kept(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +200,7 @@ def test_another_file_is_named_in_the_next_commands(
 ) -> None:
     code, out, _ = init(capsys, "--llama-swap", fleet.url, "--output", "deep/my chains.yaml")
     assert code == 0
-    assert "qwen3-8b" in chain_of("deep/my chains.yaml")
+    assert "phi-4-q4" in chain_of("deep/my chains.yaml")
     assert Path("deep/skills/review/SKILL.md").is_file()
     assert "hyperguild --config 'deep/my chains.yaml' doctor" in out
 
@@ -358,14 +385,14 @@ def test_at_a_terminal_empty_answers_take_what_is_proposed(fleet: FleetProcess) 
     for question in ("cheapest first", "Cloud tier", "Its model", "Judge"):
         terminal.answer(question, "")
     assert terminal.end() == 0
-    assert chain_of() == ["phi-4-q4", "qwen-coder-32b", "qwen3-8b", "gpt-5-mini"]
+    assert chain_of() == ["phi-4-q4", "qwen-coder-32b", "gpt-5-mini"]
 
 
 def test_at_a_terminal_yes_asks_nothing(fleet: FleetProcess) -> None:
     terminal = Terminal(["init", "--yes", "--llama-swap", fleet.url], {})
     assert terminal.end() == 0
     assert "Judge of" not in terminal.said
-    assert len(chain_of()) == 3
+    assert len(chain_of()) == 2
 
 
 def test_what_is_written_works_with_doctor(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,19 @@ def test_local_models_then_a_cloud_model_with_window_and_price() -> None:
     assert file.powers == ()
 
 
+def test_what_stands_in_comments_is_accepted_as_well() -> None:
+    text = chains_yaml(Answers(SERVER, ("phi4",), "judge-8b", None))
+    for commented in ("# default: {checks", "# skills: {"):
+        assert text.count(commented) == 1
+        text = text.replace(commented, commented[2:])
+    # In place of the default without checks.
+    text = text.replace("  default: {judge: judge-8b}\n", "")
+    assert "context_window: 16384" in text
+    file = load_config_text(text, Path("/nowhere/chains.yaml"), {})
+    assert len(file.verifiers["default"].checks) == 1
+    assert file.skill_chains == {"review": "default"}
+
+
 def test_a_cloud_chain_needs_neither_server_nor_verifier() -> None:
     file = loaded(Answers(None, (), None, Cloud("openai", "gpt-5-mini")))
     assert list(file.endpoints) == ["openai"]
@@ -178,7 +191,10 @@ def test_models_that_are_not_for_chat(name: str, *, chats: bool) -> None:
 
 
 def test_the_proposed_order_has_the_servers_own_chat_models() -> None:
-    assert default_order(choosable(FLEET)) == ("phi-4-q4", "qwen-coder-32b", "qwen3-8b")
+    assert default_order(choosable(FLEET)) == ("phi-4-q4", "qwen-coder-32b")
+    assert default_order(choosable(FLEET), "phi-4-q4") == ("qwen-coder-32b", "qwen3-8b")
+    assert default_order(choosable(FLEET), "gpt-5") == ("phi-4-q4", "qwen-coder-32b", "qwen3-8b")
+    assert default_order(inventory("phi").models) == ("phi",)
     assert default_order(inventory("phi", "prometheus-judge").models) == ("phi",)
     assert default_order(inventory("judge").models) == ("judge",)
     assert default_order(inventory("bge-m3").models) == ()
@@ -189,7 +205,8 @@ def test_the_proposed_judge() -> None:
     assert default_judge(models, ()) is None
     assert default_judge(models, ("phi-4-q4",)) == "qwen3-8b"  # loaded already
     assert default_judge(models, ("qwen3-8b", "phi-4-q4")) == "qwen-coder-32b"
-    assert default_judge(models, default_order(models)) == "qwen3-8b"  # the last
+    assert default_judge(models, default_order(models)) == "qwen3-8b"  # the last, which does not work
+    assert default_judge(models, ("phi-4-q4", "qwen-coder-32b", "qwen3-8b")) == "qwen3-8b"  # the last
     assert default_judge(inventory("a", "b", "my-judge").models, ("a",)) == "my-judge"
 
 

@@ -567,3 +567,39 @@ def test_moments_as_a_person_reads_them() -> None:
         timedelta(days=30): (NOW - timedelta(days=30)).astimezone().strftime("%Y-%m-%d"),
     }
     assert {past: ago(NOW - past, NOW) for past in expected} == expected
+
+
+class TestHints:
+    """Only what can work is offered."""
+
+    def test_of_a_private_run_nothing_is(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+        private = Log(log.path, content="none")
+        private.add(private.walk())
+        assert "hyperguild " not in shown(capsys)
+
+    def test_of_a_run_with_placeholders_no_rerun_is(
+        self, log: Log, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log.add(log.walk(), task="use [secret:anthropic]")
+        out = shown(capsys)
+        assert "--full" in out
+        assert "hyperguild rerun" not in out
+
+    def test_an_attempt_whose_prompt_is_stored_is(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+        first, *rest = log.walk()
+        log.add([first, *((attempt, []) for attempt, _ in rest)])
+        assert "--attempt 1\n" in shown(capsys)
+
+
+def test_what_an_interrupted_run_spent_is_unknown(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.add([], status="running", age=timedelta(hours=1))
+    out = shown(capsys)
+    assert "interrupted" in out
+    assert "spent     unknown\n" in out
+
+
+def test_export_takes_json_as_every_listing_does(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.add(log.walk())
+    code, out, _ = run(capsys, "export", "last", "--json")
+    assert (code, out) == (0, run(capsys, "export", "last", "--format", "json")[1])
+    assert len(json.loads(out)) == 1

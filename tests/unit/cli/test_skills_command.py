@@ -83,6 +83,10 @@ def test_list_shows_a_skill_that_cannot_be_used(tmp_path: Path, capsys: pytest.C
 
 def test_no_skills_at_all_says_where_was_looked(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "--skills", "nowhere", "skills", "list")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: --skills nowhere: no such folder (")
+    Path("nowhere").mkdir()
+    code, out, err = run(capsys, "--skills", "nowhere", "skills", "list")
     assert (code, out) == (0, "")
     assert "nowhere" in err
     assert "hyperguild init" in err

@@ -41,6 +41,25 @@ def test_standard_input_can_be_a_file() -> None:
     assert read(None, ["-"], stdin=b"piped").files[0].text == "piped"
 
 
+def test_empty_files_are_no_task(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.py"
+    empty.write_text("\n")
+    for arguments in ((None, [str(empty)], None), ("", [str(empty), "-"], b"")):
+        with pytest.raises(UsageError, match="no task given"):
+            read(arguments[0], arguments[1], stdin=arguments[2])
+    assert read("why is it empty?", [str(empty)]).text == "why is it empty?"
+    assert len(read(None, [str(empty), "-"], stdin=b"piped").files) == 2
+
+
+def test_standard_input_that_cannot_be_read_is_a_usage_error() -> None:
+    def broken() -> bytes:
+        raise OSError(9, "Bad file descriptor")
+
+    for argument, files in (("-", []), ("x", ["-"])):
+        with pytest.raises(UsageError, match="cannot read standard input: Bad file descriptor"):
+            read_task(argument, files, stdin_is_terminal=False, read_stdin=broken)
+
+
 def test_it_is_read_only_once() -> None:
     with pytest.raises(UsageError, match="only once"):
         read("-", ["-"], stdin=b"x")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperguild.config.loader import load_config
 from hyperguild.config.locate import FoundConfig, find_config
 from hyperguild.errors import ConfigError
 
@@ -44,6 +45,17 @@ def test_the_order(home: Path) -> None:
     env["HYPERGUILD_CONFIG"] = "../other.yaml"
     assert find_config(None, env, cwd) == FoundConfig(cwd / "../other.yaml", discovered=False)
     assert find_config(Path("flag.yaml"), env, cwd) == FoundConfig(cwd / "flag.yaml", discovered=False)
+
+
+def test_what_named_a_file_is_told_where_it_cannot_be_read(home: Path) -> None:
+    for flag, env, named_by in (
+        (Path("typo.yaml"), {"HYPERGUILD_CONFIG": "other.yaml"}, "--config"),
+        (None, {"HYPERGUILD_CONFIG": "typo.yaml"}, "$HYPERGUILD_CONFIG"),
+    ):
+        found = find_config(flag, env, home)
+        with pytest.raises(ConfigError, match=r"typo\.yaml cannot be read") as caught:
+            load_config(found.path, env, found.named_by)
+        assert caught.value.hint == f"named by {named_by}"
 
 
 def test_a_folder_is_no_file_and_an_empty_variable_is_none(home: Path) -> None:

@@ -180,6 +180,20 @@ def test_a_label_given_on_the_entry_wins_and_decides_about_verifying(load: Load)
     assert configuration.models["qwen"].label == "local"
 
 
+def test_a_label_on_a_model_wins_over_the_rules_and_a_tiers_over_that(load: Load) -> None:
+    configuration = load(
+        HEAD
+        + "models: {claude-x: {endpoint: lan, tier: local}, far: {endpoint: openai}}\n"
+        + "chains: {a: [claude-x, {model: claude-x, tier: managed}, far]}\n"
+    )
+    assert [(tier.model.label, tier.verify) for tier in configuration.chains["a"].tiers] == [
+        ("local", True),
+        ("managed", False),
+        ("managed", False),
+    ]
+    assert configuration.models["claude-x"].label == "local"
+
+
 def test_params_and_extra_body_of_a_tier_and_a_judge_win_key_by_key(load: Load) -> None:
     configuration = load(
         """\

@@ -109,3 +109,54 @@ def test_values_from_the_environment_are_fine(load: Callable[..., Configuration]
     configuration = load(dedent(TEXT.format(headers.format())), TOKEN=SECRET)
     assert configuration.endpoints["e"].headers == {"Authorization": f"Bearer {SECRET}", "X-Team": "a"}
     assert not configuration.powers
+
+
+BODIES = """\
+version: 1
+endpoints: {{e: {{kind: openai, base_url: "http://127.0.0.1"}}}}
+models: {{m: {{endpoint: e, extra_body: {}}}}}
+verifiers: {{default: {{judge: {{model: m, extra_body: {}}}}}}}
+chains: {{a: [{{model: m, extra_body: {}}}], b: {{tiers: [m, {{model: m, extra_body: {}}}]}}}}
+"""
+PLACES = ["models.m", "verifiers.default.judge", "chains.a.0", "chains.b.tiers.1"]
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{{api_key: {SHORT}}}",
+        f"{{x: {{Authorization: {SHORT}}}}}",
+        f"{{openai-api-key: {SHORT}}}",
+        f"{{clientSecret: {SHORT}}}",
+        f"{{password: [{SHORT}]}}",
+        f"{{x: [{{token: {SHORT}}}]}}",
+        f"{{note: {SECRET}}}",
+        f"{{notes: [a, {{b: {SECRET}}}]}}",
+        f"{{{SECRET}: 1}}",
+        f"{{api_key:{SECRET}}}",
+    ],
+)
+def test_a_body_with_a_secret_is_refused_wherever_it_stands(body: str, place: int) -> None:
+    said = everything_said(BODIES.format(*(body if index == place else "{}" for index in range(4))))
+    assert SHORT not in said
+    assert f"{PLACES[place]}.extra_body." in said
+    assert "api_key_env" in said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{chat_template_kwargs: {enable_thinking: false}, max_tokens: 5}",
+        "{eos_token: </s>, prompt_cache_key: review, key: 5}",
+        "{response_format: {json_schema: {properties: {password: {type: string}}, required: [token]}}}",
+    ],
+)
+def test_a_body_that_only_looks_like_it_is_fine(body: str, load: Callable[..., Configuration]) -> None:
+    assert load(BODIES.format(body, body, body, body)).models["m"].extra_body
+
+
+def test_a_check_may_call_something_extra_body(load: Callable[..., Configuration]) -> None:
+    check = "{kind: json_schema, schema: {properties: {extra_body: {default: {api_key: none}}}}}"
+    text = BODIES.format("{}", "{}", "{}", "{}").replace("{judge:", f"{{checks: [{check}], judge:")
+    assert load(text).verifiers["default"].checks

@@ -69,6 +69,16 @@ def whats(configuration: Configuration) -> list[tuple[str, str]]:
             "sends the value of AWS_SECRET to http://evil.example:80",
         ),
         (
+            "{kind: openai, base_url: https://api.openai.com/v1, api_key_env: ANTHROPIC_API_KEY}",
+            "api_key_env",
+            "sends the key of ANTHROPIC_API_KEY to https://api.openai.com:443",
+        ),
+        (
+            '{kind: anthropic, base_url: "https://api.anthropic.com", headers: {X-Key: "${OPENAI_API_KEY}"}}',
+            "headers.X-Key",
+            "sends the value of OPENAI_API_KEY to https://api.anthropic.com:443",
+        ),
+        (
             '{kind: openai, base_url: "${URL}", api_key_env: MY}',
             "api_key_env",
             "sends the key of MY to http://box.example:8080",
@@ -76,7 +86,8 @@ def whats(configuration: Configuration) -> list[tuple[str, str]]:
     ],
 )
 def test_powers(load: Load, text: str, path: str, what: str) -> None:
-    configuration = load(endpoint(text), AWS_SECRET="x", URL="http://box.example:8080")
+    env = {"AWS_SECRET": "x", "URL": "http://box.example:8080", "OPENAI_API_KEY": "x"}
+    configuration = load(endpoint(text), **env)
     assert whats(configuration) == [(f"endpoints.e.{path}", what)]
 
 
@@ -87,6 +98,8 @@ def test_powers(load: Load, text: str, path: str, what: str) -> None:
         '{kind: openai, base_url: "http://[::1]:8080", headers: {Authorization: "Bearer ${MY}"}}',
         "{kind: openai, base_url: https://api.openai.com/v1, api_key_env: MY}",
         "{kind: anthropic, base_url: https://api.anthropic.com, api_key_env: MY}",
+        "{kind: anthropic, base_url: https://api.anthropic.com, api_key_env: ANTHROPIC_API_KEY}",
+        "{kind: openai, base_url: https://api.openai.com/v1, api_key_env: OPENAI_API_KEY}",
         "{kind: openai, base_url: http://evil.example/v1}",
         '{kind: openai, base_url: "${URL}"}',
     ],
@@ -116,6 +129,43 @@ def test_it_is_shown_as_it_is(load: Load) -> None:
     (power,) = load(text, TOKEN="hunter2", DIR="/d").powers
     assert power.what == "runs: a '\\x1b[2K\\u202e' '${TOKEN}' /d"
     assert "hunter2" not in repr(power)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ('base_url: "http://${MYKEY}.example.invalid/v1", api_key_env: MYKEY',
+         "sends the key of MYKEY to http://${MYKEY}.example.invalid"),
+        ('base_url: "${MY_TOKEN_URL}", api_key_env: MYKEY', "sends the key of MYKEY to ${MY_TOKEN_URL}"),
+        ('base_url: "http://a.example", api_key_file: "/k/${MYKEY}"',
+         "sends the key in /k/${MYKEY} to http://a.example:80"),
+        ('base_url: "http://a.example/${MYKEY}"', "sends the value of MYKEY to http://a.example:80"),
+    ],
+)  # fmt: skip
+def test_a_secret_in_an_address_is_not_shown(load: Load, entry: str, what: str) -> None:
+    text = endpoint(f"{{kind: openai, {entry}}}")
+    powers = load(text, MYKEY="hunter2", MY_TOKEN_URL="http://hunter2.example:8080").powers
+    assert what in [power.what for power in powers]
+    assert "hunter2" not in repr(powers)
+
+
+def test_a_default_is_shown_whatever_the_variable_is_called(load: Load) -> None:
+    text = endpoint(
+        '{kind: openai, base_url: "${NO_TOKEN:-http://evil.example}", api_key_cmd: ["${NO_KEY:-evil}"]}'
+    )
+    assert [power.what for power in load(text, NO_KEY="").powers] == [
+        "runs: evil",
+        "sends the key that `evil` prints to http://evil.example:80",
+    ]
+
+
+def test_a_secret_argument_of_a_key_command_is_not_shown(load: Load) -> None:
+    text = endpoint('{kind: openai, base_url: "http://a.example", api_key_cmd: [pass, "${TOKEN}"]}')
+    powers = load(text, TOKEN="hunter2").powers
+    assert [power.what for power in powers] == [
+        "runs: pass '${TOKEN}'",
+        "sends the key that `pass '${TOKEN}'` prints to http://a.example:80",
+    ]
 
 
 def test_trusting(load: Load, store: TrustStore, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperguild.errors import SkillError
+from hyperguild.errors import SkillError, UsageError
 from hyperguild.skills import SkillCatalog, bundled_skills_dir, skill_search_path
 
 
@@ -127,14 +127,24 @@ def test_a_file_on_the_search_path_holds_no_skills(tmp_path: Path) -> None:
     assert SkillCatalog([tmp_path / "file"]).names() == ()
 
 
-def test_search_path_is_flag_then_environment_then_beside_the_chains_file() -> None:
-    env = os.pathsep.join(["/env/one", "", "/env/two", "/flag"])
-    assert skill_search_path(Path("/flag"), env, Path("/project/chains.yaml")) == (
-        Path("/flag"),
+def test_search_path_is_flag_then_environment_then_beside_the_chains_file(tmp_path: Path) -> None:
+    env = os.pathsep.join(["/env/one", "", "/env/two", str(tmp_path)])
+    assert skill_search_path(tmp_path, env, Path("/project/chains.yaml")) == (
+        tmp_path,
         Path("/env/one"),
         Path("/env/two"),
         Path("/project/skills"),
     )
+
+
+@pytest.mark.parametrize(("name", "why"), [("gone", "no such folder"), ("file", "not a folder")])
+def test_a_folder_that_was_named_must_be_one(name: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=why) as caught:
+        skill_search_path(tmp_path / name, None, None)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    assert skill_search_path(None, str(tmp_path / name), None) == (tmp_path / name,)
 
 
 @pytest.mark.parametrize("env", [None, ""])
