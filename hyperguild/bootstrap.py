@@ -70,7 +70,8 @@ async def open_guild(
 ) -> AsyncGenerator[Guild, None]:
     """Open clients for every endpoint; close them when the block ends. No connection is made until needed.
 
-    `scrubber` learns each key when it is first read. `transport` is where another HTTP transport goes.
+    `scrubber` learns keys at once where no program must run for them, else when they are first read.
+    `transport` is where another HTTP transport goes.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -48,6 +49,16 @@ class Price:
             + usage.output_tokens * self.output
         )
         return total / 1_000_000
+
+
+def total_cost_usd(costs: Iterable[float | None]) -> float | None:
+    """Add costs in USD; None where one of them is not known."""
+    total = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 CHARS_PER_TOKEN = 4

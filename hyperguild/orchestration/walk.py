@@ -32,7 +32,7 @@ from hyperguild.domain.records import (
 )
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.text import one_line
-from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage
+from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage, total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.inference.background import background
 from hyperguild.inference.call import ModelCaller
@@ -219,7 +219,9 @@ class _Walk:
             duration_ms=round(self._elapsed_s() * 1000),
             best_attempt_id=chosen.attempt_id if chosen else None,
             usage=_total_usage(self._attempts),
-            cost_usd=_total_cost(self._attempts),
+            cost_usd=total_cost_usd(
+                cost for one in self._attempts for cost in (one.cost_usd, one.verifier.cost_usd)
+            ),
             attempts=tuple(self._attempts),
         )
         await self._tools.store.finish_run(result, self._tools.clock.now())
@@ -317,16 +319,6 @@ def _total_usage(attempts: Sequence[Attempt]) -> Usage:
     total = Usage()
     for attempt in attempts:
         total = total + attempt.usage + attempt.verifier.usage
-    return total
-
-
-def _total_cost(attempts: Sequence[Attempt]) -> float | None:
-    """Return the known sum, or None where any part of it is unknown."""
-    total = 0.0
-    for attempt in attempts:
-        if attempt.cost_usd is None or attempt.verifier.cost_usd is None:
-            return None
-        total += attempt.cost_usd + attempt.verifier.cost_usd
     return total
 
 

@@ -12,7 +12,7 @@ from hyperguild.domain.chain import Judge, Model, RetryPolicy
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
 from hyperguild.domain.text import clipped
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import ModelError, VerifierError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Loading
@@ -191,8 +191,7 @@ class JudgePanel:
 
     def _count(self, model: Model, usage: Usage) -> None:
         self._usage += usage
-        cost = model.cost_usd(usage)
-        self._cost_usd = None if cost is None or self._cost_usd is None else self._cost_usd + cost
+        self._cost_usd = total_cost_usd((self._cost_usd, model.cost_usd(usage)))
         self._watch.on_judge_use(self.use)
 
     def _nonce(self, reply: str = "") -> str:

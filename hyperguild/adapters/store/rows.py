@@ -15,6 +15,7 @@ from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunResult, RunStart, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.text import encodable
 from hyperguild.domain.usage import Usage
 
 Row = dict[str, Any]
@@ -37,16 +38,7 @@ def to_time(moment: datetime) -> str:
 
 def storable(row: Row) -> Row:
     """Replace what has no UTF-8 form (lone surrogates, from input that was no text) by question marks."""
-    return {
-        column: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for column, value in row.items()
-    }
-
-
-def total_cost(costs: Sequence[float | None]) -> float | None:
-    """Add USD; None where one of them is not known."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    return {column: encodable(value) if isinstance(value, str) else value for column, value in row.items()}
 
 
 @dataclass(frozen=True, slots=True)

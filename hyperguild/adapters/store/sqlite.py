@@ -22,11 +22,11 @@ from hyperguild.adapters.store.rows import (
     storable,
     to_json,
     to_time,
-    total_cost,
 )
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.usage import total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.ports import Clock
 
@@ -248,7 +248,7 @@ class SqliteSessionStore:
         run = connection.execute("SELECT usage, cost_usd FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         self._require(run is not None, run_id)
         usage = read_usage(run["usage"]) + attempt.usage + attempt.verifier.usage
-        cost_usd = total_cost([run["cost_usd"], attempt.cost_usd, attempt.verifier.cost_usd])
+        cost_usd = total_cost_usd([run["cost_usd"], attempt.cost_usd, attempt.verifier.cost_usd])
         connection.execute(
             "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
             (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
@@ -282,7 +282,7 @@ class SqliteSessionStore:
             "runs": len(runs),
             "skills": tuple(dict.fromkeys(run["skill"] for run in runs)),
             "statuses": tuple(self._status(run) for run in runs),
-            "cost_usd": total_cost([run["cost_usd"] for run in runs]),
+            "cost_usd": total_cost_usd([run["cost_usd"] for run in runs]),
         }
         return self._readable(lambda: SessionSummary(**fields), f"session {session['session_id']}")
 
