@@ -368,3 +368,15 @@ def test_git_diff_in_a_pipeline(home: Any) -> None:
         check=True,
     )
     assert done.stdout == "2\n"
+
+
+def test_a_key_file_that_cannot_be_read_stops_only_its_own_tier(home: Any) -> None:
+    config = home.folder / "chains.yaml"
+    # A file that is there and gives an error when it is read, for root as well.
+    config.write_text(config.read_text().replace("api_key_env: CLOUD_KEY", "api_key_file: /proc/self/mem"))
+    accepted = home.run("run", "review", "x", "--json")
+    assert accepted.code == 0
+    assert accepted.json["model"] == "qwen"
+    alone = home.run("run", "review", "x", "--model", "claude-sonnet-4-6", "--json")
+    assert alone.code == 1
+    assert alone.json["attempts"][0]["error"]["kind"] == "auth"
