@@ -21,7 +21,6 @@ from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
-from hyperguild.errors import AuthError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.walk import Tools, walk
 from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
@@ -80,7 +79,7 @@ async def open_guild(
         stack.push_async_callback(keys.aclose)
         clients = {}
         for endpoint in configuration.endpoints.values():
-            await _learn_secrets(endpoint, keys, scrubber)
+            _learn_secrets(endpoint, env, scrubber)
             client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
             clients[endpoint.name] = client
@@ -90,14 +89,17 @@ async def open_guild(
         yield Guild(caller, probe, scrubber, clock, system_ids(clock))
 
 
-async def _learn_secrets(endpoint: Endpoint, keys: KeyRing, scrubber: Scrubber) -> None:
+def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubber) -> None:
     """Teach the scrubber what can be known before a call: a task may hold a key that no call has needed yet.
 
     Keys of `api_key_cmd` are learned when the command first runs.
     """
-    if endpoint.key is not None and endpoint.key.command is None:
-        with suppress(AuthError):  # a key that cannot be had is an error of its tier alone
-            await keys.key(endpoint)
+    source = endpoint.key
+    if source is not None and source.env is not None:
+        scrubber.learn(source.env, env.get(source.env, ""))
+    if source is not None and source.file is not None and source.file.is_file():
+        with suppress(OSError):  # a key that cannot be had is an error of its tier alone
+            scrubber.learn(source.file.name, source.file.read_text(encoding="utf-8", errors="replace"))
     for name, value in endpoint.headers.items():
         if SECRET_HEADER.search(name):
             scrubber.learn(name, value.rpartition(" ")[2])
