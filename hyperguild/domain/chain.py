@@ -12,6 +12,9 @@ from hyperguild.domain.usage import Price, Usage
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 """What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
 
+DEFAULT_EMBEDDED_WINDOW = 4096
+"""The `context_window` of an embedded model that names none: many files allow for more than fits in memory."""
+
 EndpointKind = Literal["llama-swap", "openai", "anthropic", "command", "embedded"]
 TierLabel = Literal["local", "managed", "subagent"]
 WhenCold = Literal["wait", "skip", "hedge"]
@@ -30,8 +33,27 @@ class KeySource:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the models of an `embedded` endpoint are run.
+
+    At most `max_loaded` models are loaded at once; one that nobody has used for `ttl_s` seconds is unloaded.
+    Each answers `slots` requests at once, with `threads` threads (None: as fits the file). `keep`: a process
+    of its own keeps them loaded between commands.
+    """
+
+    max_loaded: int = 1
+    ttl_s: float = 300.0
+    slots: int = 1
+    threads: int | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server or program that hosts models. `base_url` is None for `command` and `embedded`."""
+    """A server or program that hosts models. `base_url` is None for `command` and `embedded`.
+
+    `engine` is that of an `embedded` endpoint, which alone uses it.
+    """
 
     name: str
     kind: EndpointKind
@@ -44,11 +66,19 @@ class Endpoint:
     ca_file: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     redact: Literal["auto", "always", "never"] = "auto"
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @property
+    def loads_models(self) -> bool:
+        """Whether its models are loaded when they are asked for, and have a warm state."""
+        return self.kind in {"llama-swap", "embedded"}
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that answers: its name in chains.yaml, and the name its endpoint knows it by (`upstream`).
+
+    `gguf` is the file of an embedded model.
 
     `params` holds only what was set, under hyperguild's own names: temperature, top_p, top_k,
     presence_penalty, frequency_penalty, repeat_penalty, seed, stop, reasoning_effort. `extra_body` goes into
@@ -67,6 +97,7 @@ class Model:
     vision: bool = False
     tools: bool = True
     json_schema: bool = True
+    gguf: Path | None = None
 
     def cost_usd(self, usage: Usage) -> float | None:
         """Price the usage in USD; 0 for a local model without a price, None for another: never a guess."""
@@ -79,7 +110,7 @@ class Model:
 class TimeLimits:
     """Limits of one model call, in seconds.
 
-    `load_s` holds until a llama-swap model is ready; then `first_token_s` begins.
+    `load_s` holds until a model that is loaded on demand is ready; then `first_token_s` begins.
     """
 
     total_s: float = 600.0
@@ -111,7 +142,7 @@ class Tier:
     @property
     def probed(self) -> bool:
         """Whether its warm state can be asked for."""
-        return self.model.endpoint.kind == "llama-swap"
+        return self.model.endpoint.loads_models
 
 
 @dataclass(frozen=True, slots=True)
