@@ -10,7 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.embedded.client import EmbeddedClient
+from hyperguild.adapters.embedded.engine import Engine
+from hyperguild.adapters.embedded.host import ModelHost
+from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.models import open_client
+from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
@@ -23,7 +28,7 @@ from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.walk import Tools, walk
-from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
+from hyperguild.ports import Clock, EventSink, IdSource, ModelClient, SessionStore
 
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 """Names of headers whose values are secrets."""
@@ -39,7 +44,6 @@ class Guild:
     """Everything that runs share. Made by `open_guild`; safe for concurrent runs."""
 
     caller: ModelCaller
-    probe: LlamaSwapProbe
     scrubber: Scrubber
     clock: Clock
     ids: IdSource
@@ -77,16 +81,24 @@ async def open_guild(
     async with AsyncExitStack() as stack:
         keys = KeyRing(env, scrubber.learn)
         stack.push_async_callback(keys.aclose)
-        clients = {}
+        clients: dict[str, ModelClient] = {}
+        hosts: dict[str, ModelHost] = {}
         for endpoint in configuration.endpoints.values():
             _learn_secrets(endpoint, env, scrubber)
-            client = open_client(endpoint, keys=keys, transport_factory=transport)
+            client: ModelClient
+            if endpoint.kind == "embedded":
+                host = hosts[endpoint.name] = Engine(endpoint.engine, max_users=endpoint.max_concurrency)
+                stack.push_async_callback(host.aclose)
+                client = EmbeddedClient(endpoint, host, keys, transport)
+            else:
+                client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
             clients[endpoint.name] = client
-        probe = LlamaSwapProbe(keys, clock, transport)
-        stack.push_async_callback(probe.aclose)
+        swap_probe = LlamaSwapProbe(keys, clock, transport)
+        stack.push_async_callback(swap_probe.aclose)
+        probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})
         caller = ModelCaller(clients, probe, clock, random.random)
-        yield Guild(caller, probe, scrubber, clock, system_ids(clock))
+        yield Guild(caller, scrubber, clock, system_ids(clock))
 
 
 def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubber) -> None:

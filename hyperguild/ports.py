@@ -24,7 +24,8 @@ class ModelClient(Protocol):
     """Speaks one endpoint's protocol."""
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
-        """Ask for one completion; yield `Sent` first, its parts as they come, `Finish` at the end.
+        """Ask for one completion; yield `Sent` first (after `Asked`, where the host loads models
+        itself), its parts as they come, `Finish` at the end.
 
         Raises `ModelError` of the fitting kind, with `model` and `endpoint` set. A stream that ends without
         a finish reason raises `ProtocolError` (retryable). No retries and, besides connecting, no time

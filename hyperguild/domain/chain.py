@@ -13,7 +13,7 @@ DEFAULT_MAX_OUTPUT_TOKENS = 4096
 """What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
 
 DEFAULT_EMBEDDED_WINDOW = 4096
-"""The `context_window` of an embedded model that names none: many files allow for more than fits in memory."""
+"""The `context_window` of an embedded model without one: what files allow is often more than memory holds."""
 
 EndpointKind = Literal["llama-swap", "openai", "anthropic", "command", "embedded"]
 TierLabel = Literal["local", "managed", "subagent"]

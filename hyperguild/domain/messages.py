@@ -50,8 +50,16 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The model is asked for now, and may be loaded for it; the request itself waits until it is ready.
+
+    Only of hosts that load models before they take requests: there it comes before `Sent`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
-    """The request goes out now; until then it waited for its turn. The first part of every stream.
+    """The request goes out now; until then it waited for its turn. Part of every stream, before any answer.
 
     A client yields it before it connects: what follows is the server's time.
     """
@@ -90,7 +98,7 @@ class Finish:
     reason: FinishReason
 
 
-StreamPart = Sent | KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
+StreamPart = Asked | Sent | KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
 
 
 @dataclass(frozen=True, slots=True)

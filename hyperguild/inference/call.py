@@ -25,8 +25,9 @@ LOADING_TICK_S = 1.0
 UNKNOWN_LOOK_EVERY_S = 1.0
 """How often a server that does not tell what it has loaded is asked again, until the first token."""
 
-EVICTION_LOOK_AFTER_S = 2.0
-"""A model that was ready but says nothing for so long may have been evicted meanwhile: look again."""
+EVICTION_LOOK_EVERY_S = {"llama-swap": 2.0, "embedded": 0.05}
+"""A model that was ready but says nothing for so long may have been evicted meanwhile: look again. Asking
+llama-swap costs a request, asking our own engine costs nothing."""
 
 
 class ModelCaller:
@@ -46,7 +47,7 @@ class ModelCaller:
 
     async def warm_state(self, model: Model) -> WarmState | None:
         """Return whether the model is loaded; None where that has no meaning. Never raises."""
-        return await self._probe.state(model) if model.endpoint.kind == "llama-swap" else None
+        return await self._probe.state(model) if model.endpoint.loads_models else None
 
     async def complete(
         self,
@@ -96,12 +97,12 @@ class ModelCaller:
         async def watch(load: Load) -> None:
             if state is None:
                 return
-            await load.sent.wait()
+            await load.asked.wait()
             seen = state
-            if seen == "ready":
-                await self._clock.sleep(EVICTION_LOOK_AFTER_S)
+            while seen == "ready":
+                await self._clock.sleep(EVICTION_LOOK_EVERY_S[model.endpoint.kind])
                 seen = await self._probe.state(model)
-                if seen in {"ready", "unknown"}:
+                if seen == "unknown":
                     return
             if seen == "unknown":
                 load.suspect()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hyperguild.domain.messages import (
+    Asked,
     Completion,
     Finish,
     FinishReason,
@@ -65,9 +66,12 @@ async def collect(
             async with background(watch_load(load)) as watching:
                 async for part in parts:
                     match part:
+                        case Asked():
+                            load.ask()
                         case Sent():
+                            load.ask()
+                            load.end()
                             timer.sent(loop.time())
-                            load.sent.set()
                         case TextDelta(text=text) | ReasoningDelta(text=text) if text:
                             if timer.phase != "streaming":
                                 watching.cancel()

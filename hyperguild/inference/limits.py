@@ -17,7 +17,9 @@ class CallTimer:
     """Times one try of one call. All times are seconds of one monotonic clock.
 
     Queued (our own turn is waited for) → suspected or loading, where the model is not known to be ready →
-    first token → streaming; each phase has its own limit. `total_ends_at` bounds all tries together.
+    first token → streaming; each phase has its own limit. Where the model is asked for ahead of the request
+    (`asked_at`), it is loaded first, and the request may have to queue after that. `total_ends_at` bounds all
+    tries together.
     """
 
     limits: TimeLimits
@@ -25,6 +27,7 @@ class CallTimer:
     total_ends_at: float
     phase: Phase = "queued"
     phase_began_at: float = 0.0
+    asked_at: float | None = None
     sent_at: float | None = None
     loaded_at: float | None = None
 
@@ -42,10 +45,10 @@ class CallTimer:
         self._enter("loading", now)
 
     def ready(self, now: float) -> None:
-        """Note that the model is ready; a first token has the whole of its limit from here on."""
+        """Note that the model is ready; a first token has the whole of its limit once the request is out."""
         if self.phase == "loading":
             self.loaded_at = now
-        self._enter("first_token", now)
+        self._enter("queued" if self.sent_at is None else "first_token", now)
 
     def token(self, now: float) -> None:
         """Note that text or reasoning came."""
@@ -68,9 +71,9 @@ class CallTimer:
         return self.total_ends_at if limit is None else min(self.phase_began_at + limit, self.total_ends_at)
 
     def waited_ms(self, now: float) -> int:
-        """Return the time since the request went out, less what the model's load took."""
-        began = self.started_at if self.sent_at is None else self.sent_at
-        return round((now - (began if self.loaded_at is None else self.loaded_at)) * 1000)
+        """Return the time since the model was asked for or, later, was loaded and had the request."""
+        marks = (self.started_at, self.asked_at, self.sent_at, self.loaded_at)
+        return round((now - max(mark for mark in marks if mark is not None)) * 1000)
 
     def error(self, now: float) -> ModelTimeoutError:
         """Name the limit that was reached. A spent total is final; the others may be tried again."""

@@ -12,8 +12,8 @@ from hyperguild.inference.limits import CallTimer
 class Load:
     """Begins at most once and ends at most once, and tells the observer of both.
 
-    `sent` is set once the request is out: before, nothing can be loaded for it. `now` is the clock of the
-    timer, in seconds; `on_limit_moved` is called when another time limit holds.
+    `asked` is set once the model has been asked for: before, nothing can be loaded for it. `now` is the clock
+    of the timer, in seconds; `on_limit_moved` is called when another time limit holds.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Load:
         now: Callable[[], float],
         on_limit_moved: Callable[[], None],
     ) -> None:
-        self.sent = asyncio.Event()
+        self.asked = asyncio.Event()
         self._timer = timer
         self._observe = observe
         self._now = now
@@ -33,6 +33,12 @@ class Load:
     def under_way(self) -> bool:
         """Whether the model is being loaded."""
         return self._timer.phase == "loading"
+
+    def ask(self) -> None:
+        """Note that the model was asked for, by the request itself or ahead of it."""
+        if not self.asked.is_set():
+            self._timer.asked_at = self._now()
+            self.asked.set()
 
     def suspect(self) -> None:
         """Give the model the time to load: nobody knows whether it has to."""
@@ -48,7 +54,7 @@ class Load:
 
     def begin(self) -> None:
         """Note that the model is not ready. After the first token that can no longer be."""
-        if self._timer.phase in {"suspected", "first_token"}:
+        if self._timer.phase in {"queued", "suspected", "first_token"}:
             self._timer.load(self._now())
             self._on_limit_moved()
             self.tick()

@@ -16,6 +16,7 @@ from wire_support import SWAP_URL, anthropic, keys, model_on, mounted, openai, r
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes import ListedModel, LlamaSwapProbe, take_inventory
+from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import NAMES_KEPT_S
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.domain.chain import Endpoint, KeySource, Model
@@ -235,8 +236,9 @@ async def test_an_unset_key_is_unknown(rig: Rig) -> None:
 
 
 async def test_other_kinds_are_not_probed(rig: Rig) -> None:
+    probe = ProbeByKind({"llama-swap": rig.probe})
     for endpoint in (openai(), anthropic()):
-        assert await rig.probe.state(model_on(endpoint)) == "unknown"
+        assert await probe.state(model_on(endpoint)) == "unknown"
     assert rig.router.calls.call_count == 0
 
 

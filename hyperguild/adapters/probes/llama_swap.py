@@ -51,8 +51,6 @@ class LlamaSwapProbe:
 
         Never raises, but for cancellation, which leaves the request to the others that wait for it.
         """
-        if model.endpoint.kind != "llama-swap":
-            return "unknown"
         server = self._server(model.endpoint)
         try:
             server.open()

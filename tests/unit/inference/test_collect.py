@@ -12,6 +12,7 @@ from builders import SWAP, cloud_model, local_model
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import (
+    Asked,
     Completion,
     Finish,
     KeepAlive,
@@ -42,13 +43,15 @@ Script = list[StreamPart | float | ModelError]
 class ScriptedClient:
     """A model client whose streams are scripted: parts to yield, seconds to wait, errors to raise."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, announces: bool = True) -> None:
         self.scripts = list(scripts)
+        self.announces = announces
         self.closed = 0
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         try:
-            yield Sent()
+            if self.announces:
+                yield Sent()
             for item in self.scripts.pop(0):
                 if isinstance(item, float):
                     await asyncio.sleep(item)
@@ -185,6 +188,54 @@ async def test_a_load_is_over_before_the_first_text_is_told_of() -> None:
     assert [event.loaded for event in bench.loads].count(True) == 1
 
 
+class Embedded(Bench):
+    """A model of our own engine: it is loaded first, then it takes requests."""
+
+    def __init__(self, *script: StreamPart | float | ModelError, probe: TimedProbe) -> None:
+        here = Endpoint("here", "embedded")
+        super().__init__(probe=probe, model=Model("tiny", here, upstream="tiny", label="local"))
+        self.client.announces = False
+        self.client.scripts = [list(script)]
+
+
+async def test_a_model_that_loads_before_its_request_goes_out() -> None:
+    bench = Embedded(Asked(), 0.15, Sent(), 0.02, *DONE, probe=TimedProbe("cold", 0.1))
+    await bench.ask(first_token_s=0.1, load_s=5)
+    assert [event.loaded for event in bench.loads].count(True) == 1
+    assert bench.loads[-1].waited_ms >= 90
+    assert bench.first_token_ms is not None
+    assert bench.first_token_ms < 90  # from when the request went out
+
+
+async def test_such_a_load_ends_at_the_latest_when_the_request_goes_out() -> None:
+    bench = Embedded(Asked(), 0.05, Sent(), 0.1, *DONE, probe=TimedProbe("cold", 9))
+    await bench.ask(load_s=5)
+    assert bench.loads[-1].loaded
+    assert 40 <= bench.loads[-1].waited_ms < 100
+
+
+async def test_such_a_load_has_its_limit() -> None:
+    bench = Embedded(Asked(), 5.0, Sent(), *DONE, probe=TimedProbe("cold", 9))
+    with pytest.raises(ModelTimeoutError, match="not loaded"):
+        await bench.ask(load_s=0.05, first_token_s=5)
+
+
+async def test_the_turn_that_comes_after_a_load_is_not_the_models_silence() -> None:
+    bench = Embedded(Asked(), 0.3, Sent(), *DONE, probe=TimedProbe("cold", 0.05))
+    assert (await bench.ask(load_s=0.2, first_token_s=0.1)).text == "yes"
+    assert bench.loads[-1].waited_ms < 200
+
+
+async def test_a_place_that_is_lost_while_queueing_is_a_load() -> None:
+    probe = TimedProbe("ready", 0.05)
+    bench = Embedded(Asked(), 0.2, Sent(), *DONE, probe=probe)
+    asking = asyncio.create_task(bench.ask(load_s=5))
+    await asyncio.sleep(0.02)
+    probe.now = "starting"
+    await asking
+    assert [event.loaded for event in bench.loads].count(True) == 1
+
+
 async def test_lone_surrogates_are_replaced() -> None:
     completion = await Bench([TextDelta("a\ud800b é"), *DONE]).ask()
     assert completion.text == "a\ufffdb éyes"
@@ -261,8 +312,10 @@ async def test_cancelling_closes_the_stream_and_passes_through() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_warm_state_has_a_meaning_for_llama_swap_only() -> None:
+async def test_warm_state_has_a_meaning_where_models_are_loaded_on_demand() -> None:
     assert await Bench(model=local_model()).caller.warm_state(local_model()) == "ready"
+    embedded = Embedded(*DONE, probe=TimedProbe("starting"))
+    assert await embedded.caller.warm_state(embedded.model) == "starting"
     assert await Bench().caller.warm_state(cloud_model()) is None
     assert SWAP.kind == "llama-swap"
 

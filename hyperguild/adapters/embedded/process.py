@@ -1,0 +1,227 @@
+"""Starts and ends model servers, and says in words why one did not start or did not live."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Self
+
+from hyperguild.adapters.embedded.spec import ONE_THREAD_BELOW_BYTES, ServerSpec
+from hyperguild.adapters.probes.gguf import fault_of_gguf
+from hyperguild.domain.text import one_line
+from hyperguild.errors import ConnectError, ModelError, NotFoundError, ServerError
+
+STOP_GRACE_S = 2.0
+"""A server ends within a tenth of a second; one that is loading a large file is killed after so long."""
+
+LOG_KEPT_BYTES = 65_536
+"""Of what a server says on stderr this much is kept, its end: a start of a large model fits in."""
+
+INSTALL_HINT = "pip install 'hyperguild[embedded]'"
+
+_NO_MEMORY = re.compile(
+    r"bad_alloc|MemoryError|[Cc]annot allocate memory|(?:failed|unable) to allocate|out of memory"
+    r"|[Rr]esource temporarily unavailable|failed to map segment|mmap failed",
+)
+"""What llama.cpp, the C++ library, Python and the loader say when there is too little memory."""
+
+_COMPLAINT = re.compile(r"^[\d.]+ E (?:\S+\s+)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
+"""An error in llama.cpp's log: time, level, perhaps a component, function, text. The first is the cause."""
+
+
+MESSAGE_MAX_CHARS = 400
+
+
+def is_installed() -> bool:
+    """Return whether llama.cpp is there: the extra `embedded`."""
+    return find_spec("xllamacpp") is not None
+
+
+class ServerProcess:
+    """A model server that is up; made by `start`.
+
+    `url` has no path and ends without a slash; `key` is the API key that it wants, drawn for it alone.
+    """
+
+    def __init__(self, spec: ServerSpec, process: asyncio.subprocess.Process, url: str, key: str) -> None:
+        self.spec = spec
+        self.url = url
+        self.key = key
+        self._process = process
+        self._stopping = False
+        self._draining = asyncio.create_task(_drain(process.stdout))
+
+    @classmethod
+    async def start(cls, spec: ServerSpec, *, port: int = 0) -> Self:
+        """Start a server and wait until it serves, without a limit in time.
+
+        Raises `NotFoundError` where there is no such file; `ServerError` (not retryable) where the file is
+        damaged or there is not enough memory; `ConnectError` where llama.cpp is not installed, or (retryable)
+        the port is taken. Cancelling kills the process.
+        """
+        await asyncio.to_thread(_check, spec)
+        process = await _spawn(spec)
+        log = bytearray()
+        listening = asyncio.create_task(_keep_end(process.stderr, log))
+        key = secrets.token_urlsafe(24)
+        url = None
+        try:
+            url = await _announced(process, _order(spec, key, port))
+            if url is None:  # it is about to end: how it does so by itself says why
+                await _ended_in_time(process)
+        finally:
+            if url is None:
+                await _kill(process)
+        if url is not None:
+            return cls(spec, process, url, key)
+        await asyncio.wait({listening}, timeout=STOP_GRACE_S)
+        raise _start_error(spec, process.returncode or 0, log.decode("utf-8", errors="replace"))
+
+    async def ended(self) -> str | None:
+        """Wait for the process to end; return how in words, None where `stop` ended it."""
+        code = await self._process.wait()
+        return None if self._stopping else how_it_ended(code)
+
+    async def stop(self) -> None:
+        """End the process; requests under way break off. Safe to call twice."""
+        self._stopping = True
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await _ended_in_time(self._process)
+        finally:
+            await _kill(self._process)
+            self._draining.cancel()
+
+
+def _line(text: str) -> str:
+    return one_line(text, MESSAGE_MAX_CHARS)
+
+
+def how_it_ended(code: int) -> str:
+    """Return an exit code in words; minus a number stands for a signal."""
+    if code == -signal.SIGKILL:
+        return "was killed (SIGKILL); perhaps the machine ran out of memory"
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    return f"ended by itself (exit code {code})"
+
+
+def _check(spec: ServerSpec) -> None:
+    """Find what can be found without a process: its words are better than those of llama.cpp."""
+    if not is_installed():
+        raise ConnectError("embedded models need llama.cpp", hint=INSTALL_HINT, retryable=False)
+    fault = fault_of_gguf(spec.gguf)
+    if fault is None:
+        return
+    if not spec.gguf.exists():
+        raise NotFoundError(_line(f"{spec.gguf}: {fault}"), hint="correct `gguf` of the model")
+    raise _damaged(spec, fault)
+
+
+async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # what lies in the working directory must not be imported
+            "-m",
+            "hyperguild.adapters.embedded.server",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us; we end the server when we are done with it
+        )
+    except OSError as exc:
+        message = f"no server for {spec.name} could be started: {exc.strerror or exc}"
+        raise ServerError(_line(message), retryable=False) from exc
+
+
+async def _ended_in_time(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(STOP_GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        pass  # the kill that follows is the answer to that
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _order(spec: ServerSpec, key: str, port: int) -> bytes:
+    threads = spec.threads
+    if threads is None and spec.gguf.stat().st_size < ONE_THREAD_BELOW_BYTES:
+        threads = 1
+    order = {
+        "gguf": str(spec.gguf),
+        "key": key,
+        "context_tokens": spec.context_tokens,
+        "slots": spec.slots,
+        "threads": threads,
+        "port": port,
+        "parent": os.getpid(),
+    }
+    return json.dumps(order).encode() + b"\n"
+
+
+async def _announced(process: asyncio.subprocess.Process, order: bytes) -> str | None:
+    """Give the process its order and return the address that it prints; None if it ends instead."""
+    assert process.stdin is not None  # noqa: S101 - opened as pipes above
+    assert process.stdout is not None  # noqa: S101
+    with suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(order)
+        await process.stdin.drain()
+    while line := await process.stdout.readline():
+        with suppress(ValueError, KeyError, TypeError):  # llama.cpp may have printed something of its own
+            return str(json.loads(line)["url"])
+    return None
+
+
+async def _keep_end(stream: asyncio.StreamReader | None, kept: bytearray) -> None:
+    while stream is not None and (chunk := await stream.read(4096)):
+        kept += chunk
+        del kept[:-LOG_KEPT_BYTES]
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(4096):
+        pass
+
+
+def _start_error(spec: ServerSpec, code: int, log: str) -> ModelError:
+    complaint = _COMPLAINT.search(log)
+    if _NO_MEMORY.search(log) or code == -signal.SIGKILL:
+        return ServerError(
+            _line(f"not enough memory for {spec.name} with a window of {_window(spec)}"),
+            hint="lower context_window or slots, take a smaller file, or free memory",
+            retryable=False,
+        )
+    if "couldn't bind" in log:
+        return ConnectError(f"the server of {spec.name} found its port taken")
+    if complaint is not None:
+        return _damaged(spec, complaint[1])
+    last = next(iter(log.strip().splitlines()[::-1]), "it said nothing")
+    message = f"the server of {spec.name} {how_it_ended(code)} while it started: {last}"
+    return ServerError(_line(message), retryable=False)
+
+
+def _window(spec: ServerSpec) -> str:
+    window = f"{spec.context_tokens} tokens"
+    return window if spec.slots == 1 else f"{window} for each of {spec.slots} slots"
+
+
+def _damaged(spec: ServerSpec, why: str) -> ModelError:
+    return ServerError(
+        _line(f"{spec.gguf} cannot be loaded: {why}"),
+        hint="the file is damaged or of a kind that this llama.cpp does not know; fetch it again",
+        retryable=False,
+    )
