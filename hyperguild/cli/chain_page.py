@@ -154,6 +154,7 @@ def _tier_object(tier: Tier) -> dict[str, Any]:
         "kind": model.endpoint.kind,
         "base_url": model.endpoint.base_url,
         "upstream": model.upstream,
+        "gguf": None if model.gguf is None else str(model.gguf),
         "tier": model.label,
         "verify": tier.verify,
         "when_cold": tier.when_cold if tier.probed else None,
@@ -229,12 +230,13 @@ def _add_tier(page: Page, tier: Mapping[str, Any], chain: Mapping[str, Any]) -> 
         (tier["model"], "bold"),
         (f"  {tier['tier']}, {_how_verified(tier, chain['verifier'])}", ""),
     )
-    loads = tier["kind"] == "llama-swap"
+    loads = tier["when_cold"] is not None
     about = [part for part in (tier["kind"], tier["base_url"]) if part]
     last = tier["position"] == len(chain["tiers"]) - 1
     facts = [
         ("endpoint", f"{tier['endpoint']} ({', '.join(about)})"),
-        ("upstream", tier["upstream"]),
+        ("upstream", tier["upstream"] if tier["gguf"] is None else ""),
+        ("file", tier["gguf"] or ""),
         ("when cold", _when_cold(tier["when_cold"], last=last) if loads else ""),
         ("attempts", _attempts_text(tier)),
         ("limits", _limits_text(tier, loads=loads)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +10,7 @@ from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.cli.init_file import group_snippet
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import did_you_mean, names_a_secret
-from hyperguild.domain.chain import Endpoint, Judge, Model
+from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.text import nearest
 
 MIN_SECRET_CHARS = 6
@@ -176,7 +176,7 @@ def eviction_findings(
     of others that is to be expected, since one model at a time is the default.
     """
     area = f"endpoint {endpoint.name}"
-    judged = _judged_on(configuration, endpoint, inventory)
+    judged = judged_on(configuration, endpoint, lambda model: hosted_id(inventory, model.upstream))
     evicting: dict[str, tuple[str, ...]] = {}
     for judge, workers in judged.items():
         apart = tuple(worker for worker in workers if not stay_together(inventory, judge, worker))
@@ -226,30 +226,30 @@ def unknown_skills(configuration: Configuration, names: Iterable[str]) -> Iterat
             )
 
 
-def _judged_on(
-    configuration: Configuration, endpoint: Endpoint, inventory: EndpointInventory
+def judged_on(
+    configuration: Configuration, endpoint: Endpoint, loaded_as: Callable[[Model], str | None]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return the judges that the server loads, each with the other models there whose answers it judges."""
+    """Return the judges that the endpoint loads, each with the other models there whose answers it judges.
+
+    `loaded_as` tells as what a model of the endpoint is loaded, None where it is not loaded there.
+    """
     found: dict[str, dict[str, None]] = {}
     for chain in configuration.chains.values():
         judge = chain.verifier.judge if chain.verifier else None
         if judge is None or judge.models[0].endpoint.name != endpoint.name:
             continue
-        judge_id = hosted_id(inventory, judge.models[0].upstream)
+        judge_id = loaded_as(judge.models[0])
         for tier in chain.tiers:
             if not tier.verify or tier.model.endpoint.name != endpoint.name:
                 continue
-            worker = hosted_id(inventory, tier.model.upstream)
+            worker = loaded_as(tier.model)
             if judge_id is None or worker is None or worker == judge_id:
                 continue
-            if not _judges_itself(judge, worker, inventory):
+            # A worker that judges, too, is loaded then: it is asked before a judge that is not.
+            here = [model for model in judge.models if model.endpoint.name == endpoint.name]
+            if not (judge.prefer_warm and worker in map(loaded_as, here)):
                 found.setdefault(judge_id, {})[worker] = None
     return {judge_id: tuple(workers) for judge_id, workers in found.items()}
-
-
-def _judges_itself(judge: Judge, worker: str, inventory: EndpointInventory) -> bool:
-    """Tell whether the worker, which is loaded then, is asked before a judge that is not."""
-    return judge.prefer_warm and worker in {hosted_id(inventory, model.upstream) for model in judge.models}
 
 
 def _not_listed(area: str, use: Use, inventory: EndpointInventory) -> Finding:

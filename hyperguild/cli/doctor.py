@@ -42,7 +42,8 @@ def doctor(settings: Settings, /, *, as_json: bool) -> int:
     """Find what is wrong with the set-up, and say how to mend it.
 
     Looks at chains.yaml, the skills, the session log and every endpoint: whether it can be reached, takes the
-    key, has the models that chains name, and which of these are loaded.
+    key, has the models that chains name, and which of these are loaded. Of embedded endpoints: whether the
+    extra is installed, the model files can be used, and memory is enough for them.
     """
     from hyperguild.cli.examine import examine  # noqa: PLC0415  # start-up
     from hyperguild.cli.page import Page  # noqa: PLC0415

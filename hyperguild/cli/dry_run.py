@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
 
+from hyperguild.adapters.embedded.spec import spec_of
 from hyperguild.bootstrap import open_guild
 from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page
@@ -28,8 +29,8 @@ async def preview(
 ) -> dict[str, Any]:
     """Return the chain as it would be walked now: tiers and judges with warm state, swap and worst cost.
 
-    `swap` says that asking this model would load it in place of a model that is loaded now. Only `/running`
-    is asked; no model is called.
+    `swap` says that asking this model would load it in place of a model of this chain that is loaded now.
+    Only what is loaded is asked; no model is called.
     """
     chain = request.chain
     rows: list[dict[str, Any]] = []
@@ -38,7 +39,8 @@ async def preview(
         judge = chain.verifier.judge if chain.verifier is not None else None
         judges = judge.models if judge is not None else ()
         judge_states = {model.name: await guild.caller.warm_state(model) for model in judges}
-    ready = {name for name, state in {**states, **judge_states}.items() if state == "ready"}
+    every = [*(tier.model for tier in chain.tiers), *judges]
+    ready = [model for model in every if {**states, **judge_states}[model.name] == "ready"]
     messages = (
         Message("system", request.system_prompt),
         *request.history,
@@ -58,7 +60,7 @@ async def preview(
                 "tier": tier.model.label,
                 "endpoint": tier.model.endpoint.name,
                 "warm_state": state,
-                "swap": state == "cold" and bool(ready - {tier.model.name}),
+                "swap": state == "cold" and _evicts(tier.model, ready),
                 "verified": tier.verify,
                 "input_tokens": tokens,
                 "max_cost_usd": worst_cost_usd(chain, tier, tokens),
@@ -73,13 +75,22 @@ async def preview(
             {
                 "model": model.name,
                 "warm_state": judge_states[model.name],
-                "swap": judge_states[model.name] == "cold" and bool(ready - {model.name}),
+                "swap": judge_states[model.name] == "cold" and _evicts(model, ready),
                 "max_cost_usd": _verdict_cost_usd(chain, model, tokens),
             }
             for model in judges
         ],
         "tiers": rows,
     }
+
+
+def _evicts(model: Model, ready: Sequence[Model]) -> bool:
+    """Tell whether the endpoint has no place left for the model; a llama-swap is taken to have one place."""
+    endpoint = model.endpoint
+    there = [one for one in ready if one.endpoint.name == endpoint.name]
+    if endpoint.kind == "embedded":
+        return len({spec_of(one) for one in there}) >= endpoint.engine.max_loaded
+    return bool(there)
 
 
 def print_preview(plan: dict[str, Any], page: Page) -> None:

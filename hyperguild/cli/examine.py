@@ -33,6 +33,7 @@ from hyperguild.cli.diagnosis import (
     uses_of,
     without_secrets,
 )
+from hyperguild.cli.examine_embedded import embedded_findings, size_in_words
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
@@ -102,6 +103,8 @@ class _EndpointDoctor:
         findings = await self._of_key(area, endpoint)
         if endpoint.kind == "command":
             findings.append(_program_finding(area, endpoint.argv[0], self._path))
+        elif endpoint.kind == "embedded":
+            findings += embedded_findings(self._configuration, endpoint, uses)
         elif all(finding.level == "ok" for finding in findings):
             findings += await self._of_server(area, endpoint, uses)
         findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]
@@ -255,7 +258,7 @@ def _of_log(settings: Settings) -> list[Finding]:
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         remedy = "make the file and its folder writable, or name another file with --db or $HYPERGUILD_DB"
         return [Finding(area, "error", f"{path} cannot be written", remedy)]
-    findings = [Finding(area, "ok", f"{path}, version {version}, {_bytes(size)}, can be written")]
+    findings = [Finding(area, "ok", f"{path}, version {version}, {size_in_words(size)}, can be written")]
     if version < len(MIGRATIONS):
         message = f"of an older version; the next run brings it to version {len(MIGRATIONS)}, with a backup"
         findings.append(Finding(area, "note", message))
@@ -278,10 +281,6 @@ def _user_version(path: Path) -> int:
     """Return the version without writing to the file: opening it as the store does may migrate it."""
     with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(round(size / 1e3), 1)} kB"
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from hyperguild.adapters.probes import EndpointInventory, ListedModel, take_inventory
+from hyperguild.adapters.probes.gguf import fault_of_gguf
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.cli.chain_page import money, price_object
 from hyperguild.cli.page import Page, Part
@@ -32,17 +33,23 @@ ASKED = ("llama-swap", "openai", "anthropic")
 
 @dataclass(frozen=True, slots=True)
 class Inventories:
-    """What the endpoints said, by name; those that said nothing have an error, in words."""
+    """What the endpoints said, by name; those that said nothing have an error, in words.
+
+    By the names of embedded models: `faults` of their files, in words, and `states` of those that are loaded.
+    """
 
     found: Mapping[str, EndpointInventory] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, WarmState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
     """A model of chains.yaml, or (`name` None) one that only its endpoint knows.
 
-    `listed` is None where the endpoint did not say. `chains` has it as a tier, `judges` as the judge.
+    `listed` is None where the endpoint did not say; of an embedded model it tells whether its file can be
+    used. `chains` has it as a tier, `judges` as the judge.
     """
 
     endpoint: str
@@ -57,10 +64,22 @@ class ModelRow:
     aliases: tuple[str, ...] = ()
 
 
-async def take_inventories(configuration: Configuration, env: Mapping[str, str]) -> Inventories:
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something worth saying of an endpoint; an error where what it has, or could run, is not to be had."""
+
+    endpoint: str
+    text: str
+    is_error: bool
+
+
+async def take_inventories(
+    configuration: Configuration, env: Mapping[str, str], states: Mapping[str, WarmState] | None = None
+) -> Inventories:
     """Ask all HTTP endpoints at once what they have; an endpoint that fails becomes an error in words.
 
-    Each is given 10 s. Cancelling ends all requests, and key commands under way.
+    Each is given 10 s. Of embedded models the files are looked at; `states`, by the models' names, are those
+    of the ones that some process has loaded. Cancelling ends all requests, and key commands under way.
     """
     keys = KeyRing(env)
     asked = [endpoint for endpoint in configuration.endpoints.values() if endpoint.kind in ASKED]
@@ -75,7 +94,25 @@ async def take_inventories(configuration: Configuration, env: Mapping[str, str])
         errors={
             name: _in_words(answer) for name, answer in answers.items() if isinstance(answer, ModelError)
         },
+        faults=_file_faults(configuration),
+        states=states or {},
     )
+
+
+def remarks_of(configured: Sequence[ModelRow], inventories: Inventories) -> Iterator[Remark]:
+    """Yield why endpoints could not be asked, and which models they do not have."""
+    for name, error in inventories.errors.items():
+        yield Remark(name, error, is_error=True)
+    for row in configured:
+        fault = inventories.faults.get(row.name or "")
+        inventory = inventories.found.get(row.endpoint)
+        if fault is not None:
+            yield Remark(row.endpoint, fault, is_error=True)
+        # Clouds answer to names that they do not list; llama-swap lists all but hidden models.
+        elif row.listed is False and row.state is not None and inventory is not None:
+            near = did_you_mean(row.upstream, [model.id for model in inventory.models])
+            text = f"lists no {quoted(row.upstream)}{near or '; it is misspelt, or hidden there'}"
+            yield Remark(row.endpoint, text, is_error=False)
 
 
 def rows_of(configuration: Configuration, inventories: Inventories) -> list[ModelRow]:
@@ -85,7 +122,7 @@ def rows_of(configuration: Configuration, inventories: Inventories) -> list[Mode
     for endpoint in configuration.endpoints.values():
         inventory = inventories.found.get(endpoint.name)
         models = [model for model in configuration.models.values() if model.endpoint.name == endpoint.name]
-        configured += [_configured(configuration, model, inventory) for model in models]
+        configured += [_configured(configuration, model, inventories) for model in models]
         if inventory is not None:
             others += _others(inventory, [model.upstream for model in models])
     return [*configured, *others]
@@ -113,7 +150,12 @@ def fill_page(page: Page, rows: Sequence[ModelRow], inventories: Inventories, *,
     others = [row for row in rows if row.name is None]
     shown = others if every else others[:SHOWN_UNCONFIGURED]
     _add_table(page, [_cells(row) for row in configured])
-    _add_notes(page, configured, inventories)
+    remarks = list(remarks_of(configured, inventories))
+    if remarks:
+        page.gap()
+    for remark in remarks:
+        style = "red" if remark.is_error else "yellow"
+        page.add((remark.endpoint, "bold"), (f": {remark.text}", style), hang=2)
     if not shown:
         return
     page.gap()
@@ -121,24 +163,6 @@ def fill_page(page: Page, rows: Sequence[ModelRow], inventories: Inventories, *,
     _add_table(page, [_dimmed(_cells(row)) for row in shown], header=False)
     if len(shown) < len(others):
         page.add((f"… {len(others) - len(shown)} more (--all)", "dim"))
-
-
-def _add_notes(page: Page, configured: Sequence[ModelRow], inventories: Inventories) -> None:
-    """Add why endpoints could not be asked, and which models a llama-swap server does not list."""
-    notes: list[tuple[Part, Part]] = [
-        ((name, "bold"), (f": {error}", "red")) for name, error in inventories.errors.items()
-    ]
-    for row in configured:
-        inventory = inventories.found.get(row.endpoint)
-        # Clouds answer to names that they do not list; llama-swap lists all but hidden models.
-        if row.listed is False and row.state is not None and inventory is not None:
-            near = did_you_mean(row.upstream, [model.id for model in inventory.models])
-            remark = near or "; it is misspelt, or hidden there"
-            notes.append(((row.endpoint, "bold"), (f": lists no {quoted(row.upstream)}{remark}", "yellow")))
-    if notes:
-        page.gap()
-    for note in notes:
-        page.add(*note, hang=2)
 
 
 async def _ask(endpoint: Endpoint, keys: KeyRing) -> EndpointInventory | ModelError:
@@ -152,21 +176,35 @@ def _in_words(error: ModelError) -> str:
     return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
-def _configured(configuration: Configuration, model: Model, inventory: EndpointInventory | None) -> ModelRow:
+def _file_faults(configuration: Configuration) -> dict[str, str]:
+    """Return what is wrong with the files of embedded models, by the models' names."""
+    faults: dict[str, str] = {}
+    for model in configuration.models.values():
+        fault = None if model.gguf is None else fault_of_gguf(model.gguf)
+        if fault is not None:
+            faults[model.name] = f"the file of {quoted(model.name)}, {model.gguf}, {fault}"
+    return faults
+
+
+def _configured(configuration: Configuration, model: Model, inventories: Inventories) -> ModelRow:
+    inventory = inventories.found.get(model.endpoint.name)
     found = None if inventory is None else _find(inventory.models, model.upstream)
-    warms = model.endpoint.kind == "llama-swap"
+    embedded = model.endpoint.kind == "embedded"
     state: WarmState | None = None
-    if warms and inventory is None:
+    if embedded:
+        state = inventories.states.get(model.name, "cold")
+    elif model.endpoint.loads_models and inventory is None:
         state = "unknown"
-    elif warms:
+    elif model.endpoint.loads_models:
         # What the server does not list may be hidden; unless it runs, asking for it loads it.
         state = "cold" if found is None else found.state or "unknown"
+    listed = None if inventory is None else found is not None
     return ModelRow(
         endpoint=model.endpoint.name,
         name=model.name,
         upstream=model.upstream,
         state=state,
-        listed=None if inventory is None else found is not None,
+        listed=model.name not in inventories.faults if embedded else listed,
         price=model.price,
         local=model.label == "local",
         chains=_chains_with(configuration, model.name),

@@ -16,15 +16,17 @@ Examples:
   hyperguild models --all
   hyperguild models --json | jq -r '.[] | select(.state == "ready").upstream'
 
-States, of models on llama-swap: ready (loaded), starting, cold (asking it
-loads it), unknown (the server did not say). Elsewhere there are none: –.
+States, of models on llama-swap and of embedded ones: ready (loaded),
+starting, cold (asking it loads it), unknown (the server did not say).
+Elsewhere there are none: –.
 
 --json prints an array of objects with endpoint, model (its name in
 chains.yaml, else null), upstream (what the endpoint calls it), state,
-configured (chains.yaml has it), listed (the endpoint names it; null where
-it was not asked or did not answer), chains (whose tiers it is in), judges
-(the chains it judges in), aliases and price (USD per million tokens).
-Endpoints that cannot be reached are named on stderr.
+configured (chains.yaml has it), listed (the endpoint names it, or the file of
+an embedded model can be used; null where it was not asked or did not answer),
+chains (whose tiers it is in), judges (the chains it judges in), aliases and
+price (USD per million tokens). Endpoints that cannot be reached, and files
+that cannot be used, are named on stderr.
 """
 
 
@@ -36,17 +38,24 @@ def models(settings: Settings, /, *, every: bool, as_json: bool) -> None:
     """List endpoints and models, and which are loaded. Nothing is loaded by it.
 
     First the models of chains.yaml, then others that the endpoints have. An endpoint that cannot be reached
-    is named with the reason.
+    is named with the reason, and so is the file of an embedded model that cannot be used.
     """
-    from hyperguild.cli.model_table import as_object, fill_page, rows_of, take_inventories  # noqa: PLC0415
+    from hyperguild.cli.model_table import (  # noqa: PLC0415
+        as_object,
+        fill_page,
+        remarks_of,
+        rows_of,
+        take_inventories,
+    )
     from hyperguild.cli.page import Page  # noqa: PLC0415  # start-up
 
     configuration = settings.load()
     inventories = asyncio.run(take_inventories(configuration, settings.env))
     rows = rows_of(configuration, inventories)
     if as_json:
-        for name, error in inventories.errors.items():
-            click.echo(f"warning: {name}: {one_line(error, 400)}", err=True)
+        for remark in remarks_of(rows, inventories):
+            if remark.is_error:
+                click.echo(f"warning: {remark.endpoint}: {one_line(remark.text, 400)}", err=True)
         print_json([as_object(row) for row in rows])
         return
     page = Page.for_stdout(settings.env)

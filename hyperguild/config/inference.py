@@ -18,7 +18,8 @@ def infer_model(name: str, endpoints: Mapping[str, Endpoint]) -> Model:
 
     `claude-*` belongs to the one `anthropic` endpoint or, without any, the one `command` endpoint;
     `NAME/model`, with NAME an endpoint, to that endpoint; any other name to the one `llama-swap` endpoint.
-    Raises `InferenceError` where there is no such endpoint, or more than one.
+    Raises `InferenceError` where there is no such endpoint, or more than one, and where it is embedded: no
+    model file follows from a name.
     """
     head, slash, rest = name.partition("/")
     if name.startswith("claude-"):
@@ -27,6 +28,11 @@ def infer_model(name: str, endpoints: Mapping[str, Endpoint]) -> Model:
         if not rest:
             raise InferenceError(f"names no model after {quoted(name)}")
         endpoint = endpoints[head]
+        if endpoint.kind == "embedded":
+            raise InferenceError(
+                f"no model file follows from {quoted(name)}, and endpoint {quoted(head)} is embedded; "
+                f"add models: {{{quoted(name)}: {{endpoint: {quoted(head)}, gguf: …}}}}"
+            )
     else:
         endpoint = _only(name, endpoints.values(), ("llama-swap",))
     upstream = rest if slash and endpoint.name == head else name
@@ -36,7 +42,7 @@ def infer_model(name: str, endpoints: Mapping[str, Endpoint]) -> Model:
 def label_of(name: str, endpoint: Endpoint) -> TierLabel:
     """Return what a model counts as where neither its entry nor a tier says otherwise.
 
-    Kind `command` or `anthropic`, or a name `claude-*`: subagent. Kind `llama-swap` (or `embedded`), or an
+    Kind `command` or `anthropic`, or a name `claude-*`: subagent. Kind `llama-swap` or `embedded`, or an
     endpoint on this machine or a private network (`hosts.is_private`): local. Else managed.
     """
     if endpoint.kind in {"command", "anthropic"} or name.startswith("claude-"):

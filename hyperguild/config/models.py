@@ -11,7 +11,14 @@ from hyperguild.config import schema
 from hyperguild.config.inference import InferenceError, infer_model, label_of
 from hyperguild.config.report import Report
 from hyperguild.config.wording import DocumentPath, did_you_mean, quoted
-from hyperguild.domain.chain import Endpoint, KeySource, Model, TimeLimits
+from hyperguild.domain.chain import (
+    DEFAULT_EMBEDDED_WINDOW,
+    Endpoint,
+    EngineSettings,
+    KeySource,
+    Model,
+    TimeLimits,
+)
 from hyperguild.domain.usage import Price
 
 
@@ -47,10 +54,6 @@ class ModelTable:
         return model
 
     def _add_endpoint(self, name: str, raw: schema.Endpoint) -> None:
-        if raw.kind == "embedded":
-            path = ("endpoints", name, "kind")
-            self._report.add(path, "endpoint kind embedded is not available in this version")
-            return
         ca_file = self._file(raw.ca_file)
         if ca_file is not None and not ca_file.is_file():
             self._report.add(("endpoints", name, "ca_file"), "names no file that can be read")
@@ -58,7 +61,9 @@ class ModelTable:
         self.endpoints[name] = Endpoint(
             name=name,
             kind=raw.kind,
-            base_url=None if raw.kind == "command" else raw.base_url,
+            base_url=None
+            if isinstance(raw, schema.CommandEndpoint | schema.EmbeddedEndpoint)
+            else raw.base_url,
             argv=raw.argv if raw.kind == "command" else (),
             key=None if key == KeySource() else key,
             max_concurrency=raw.max_concurrency,
@@ -67,6 +72,7 @@ class ModelTable:
             ca_file=ca_file,
             headers=dict(raw.headers or {}),
             redact=raw.redact,
+            engine=_engine(raw) if raw.kind == "embedded" else EngineSettings(),
         )
 
     def _file(self, written: str | None) -> Path | None:
@@ -86,14 +92,18 @@ class ModelTable:
                 hint = did_you_mean(raw.endpoint, known)
                 self._report.add((*path, "endpoint"), f"unknown endpoint {quoted(raw.endpoint)}{hint}")
             return
-        if raw.gguf is not None:
+        embedded = endpoint.kind == "embedded"
+        if raw.gguf is not None and not embedded:
             self._report.add((*path, "gguf"), "is for endpoints of kind embedded", at_key=True)
+        if raw.gguf is None and embedded:
+            why = f"required: the model file, since endpoint {quoted(endpoint.name)} is embedded"
+            self._report.add((*path, "gguf"), why)
         self.models[name] = Model(
             name=name,
             endpoint=endpoint,
             upstream=raw.upstream or name,
             label=raw.tier or label_of(name, endpoint),
-            context_window=raw.context_window,
+            context_window=raw.context_window or (DEFAULT_EMBEDDED_WINDOW if embedded else None),
             max_output_tokens=raw.max_output_tokens,
             params=_params(raw),
             extra_body=dict(raw.extra_body or {}),
@@ -101,6 +111,7 @@ class ModelTable:
             vision=raw.vision,
             tools=raw.tools,
             json_schema=raw.json_schema,
+            gguf=self._file(raw.gguf),
         )
 
 
@@ -119,6 +130,12 @@ def limits_of(entry: schema.Tier | schema.Judge) -> TimeLimits:
         load_s=entry.load_timeout_s,
         first_token_s=entry.first_token_timeout_s,
         silence_s=entry.silence_timeout_s,
+    )
+
+
+def _engine(raw: schema.EmbeddedEndpoint) -> EngineSettings:
+    return EngineSettings(
+        max_loaded=raw.max_loaded, ttl_s=raw.ttl_s, slots=raw.slots, threads=raw.threads, keep=raw.keep
     )
 
 

@@ -91,9 +91,25 @@ class CommandEndpoint(_AnyEndpoint):
 
 
 class EmbeddedEndpoint(_AnyEndpoint):
-    """Models that run inside hyperguild. Not available in this version."""
+    """Models in GGUF files, run by hyperguild itself: each is loaded when asked for, and can be evicted.
+
+    Needs the extra hyperguild[embedded].
+    """
 
     kind: Literal["embedded"] = Field(description="The protocol that it speaks.")
+    max_loaded: Count = Field(
+        1, description="Models loaded at once; the least recently used one makes room for another."
+    )
+    ttl_s: Seconds = Field(300.0, description="Seconds without use after which a model is unloaded.")
+    slots: Count = Field(
+        1, description="Requests that a model answers at once, each with its whole context_window."
+    )
+    threads: Count | None = Field(
+        None, description="Threads of each model; as many as fit the file, if not given."
+    )
+    keep: Flag = Field(
+        False, description="Whether a process of its own keeps models loaded between commands, for ttl_s."
+    )
 
 
 Endpoint = Annotated[
@@ -143,7 +159,9 @@ class Model(_Tunable):
     tier: TierLabel | None = Field(
         None, description="What it counts as in every chain; if not given, that follows from its endpoint."
     )
-    context_window: Count | None = Field(None, description="Tokens of prompt and answer together.")
+    context_window: Count | None = Field(
+        None, description="Tokens of prompt and answer together; 4096, if not given for an embedded model."
+    )
     max_output_tokens: Count | None = Field(None, description="Tokens of the answer.")
     price: Price | None = Field(
         None, description="USD per million tokens; a local model without one costs 0."
@@ -151,7 +169,10 @@ class Model(_Tunable):
     vision: Flag = Field(False, description="Whether it can be shown images.")
     tools: Flag = Field(True, description="Whether it can call tools.")
     json_schema: Flag = Field(True, description="Whether its answer can be bound to a JSON Schema.")
-    gguf: Text | None = Field(None, description="The model file, for endpoints of kind embedded.")
+    gguf: Text | None = Field(
+        None,
+        description="The model file, of models on an embedded endpoint alone; beside chains.yaml, or ~/…",
+    )
 
 
 class NotEmptyCheck(Entry):
@@ -231,7 +252,9 @@ Check = Annotated[
 
 class _Timed(Entry):
     timeout_s: Seconds = Field(600.0, description="Seconds for a whole answer.")
-    load_timeout_s: Seconds = Field(300.0, description="Seconds until a llama-swap model is ready.")
+    load_timeout_s: Seconds = Field(
+        300.0, description="Seconds until a model that is loaded on demand is ready."
+    )
     first_token_timeout_s: Seconds = Field(60.0, description="Seconds from there to the first token.")
     silence_timeout_s: Seconds = Field(60.0, description="Seconds without a token, after the first.")
 

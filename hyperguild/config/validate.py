@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hyperguild.config.report import Report
-from hyperguild.config.schema import ChainsFile
+from hyperguild.config.schema import ChainsFile, Endpoint
 from hyperguild.config.schema_parts import MAY_BE_EMPTY
 from hyperguild.config.wording import DocumentPath, did_you_mean, is_name_for_key, listed
 from hyperguild.domain.text import nearest
@@ -134,10 +134,9 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
     before_colon = name.partition(":")[0]  # `{api_key:sk-…}` is one key, without the space
     if is_name_for_key(before_colon):
         return _IN_CLEAR
-    hint = did_you_mean(name, _keys_at(loc[:-1]))
-    if not hint and loc[0] == "endpoints" and name in {"argv", "base_url"}:
+    if loc[0] == "endpoints" and name in _endpoint_keys():
         return f"is not a key of kind {loc[2]}"
-    return f"unknown key{hint}"
+    return f"unknown key{did_you_mean(name, _keys_at(loc[:-1]))}"
 
 
 def _nearest_key(loc: DocumentPath) -> list[str]:
@@ -147,6 +146,11 @@ def _nearest_key(loc: DocumentPath) -> list[str]:
 
 def _keys_at(loc: DocumentPath) -> list[str]:
     return [info.alias or name for name, info in _model_at(loc).model_fields.items()]
+
+
+def _endpoint_keys() -> set[str]:
+    """Return the keys that an endpoint of some kind has."""
+    return {name for model in _models_in(Endpoint) for name in model.model_fields}
 
 
 def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:

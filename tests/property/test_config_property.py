@@ -46,6 +46,11 @@ WORDS = [
     "anthropic",
     "command",
     "embedded",
+    "gguf",
+    "max_loaded",
+    "ttl_s",
+    "threads",
+    "keep",
     "http://127.0.0.1",
     "${HOST}",
     "${NONE}",
@@ -198,7 +203,7 @@ def test_an_unknown_key_is_found_wherever_it_stands(path: tuple[Any, ...], key: 
 
 # Random files that hold.
 
-names = st.sampled_from(["phi4", "qwen", "claude-x", "swap/a", "cloud/b", "gpt/c"])
+names = st.sampled_from(["phi4", "qwen", "claude-x", "swap/a", "cloud/b", "gpt/c", "tiny"])
 seconds = st.floats(min_value=0.1, max_value=1000)
 params = st.fixed_dictionaries(
     {},
@@ -277,22 +282,38 @@ chains = st.one_of(
         },
     ),
 )
+embedded = st.fixed_dictionaries(
+    {"kind": st.just("embedded")},
+    optional={
+        "max_loaded": st.integers(1, 9),
+        "ttl_s": seconds,
+        "slots": st.integers(1, 9),
+        "threads": st.one_of(st.none(), st.integers(1, 9)),
+        "keep": st.booleans(),
+    },
+)
 files = st.fixed_dictionaries(
     {
         "version": st.just(1),
-        "endpoints": st.just(
+        "endpoints": st.fixed_dictionaries(
             {
-                "swap": {"kind": "llama-swap", "base_url": "http://127.0.0.1:8080"},
-                "cloud": {"kind": "anthropic", "base_url": "https://api.anthropic.com", "api_key_env": "KEY"},
-                "gpt": {"kind": "openai", "base_url": "https://api.openai.com/v1"},
-                "claude": {"kind": "command", "argv": ["claude", "{model}"]},
+                "swap": st.just({"kind": "llama-swap", "base_url": "http://127.0.0.1:8080"}),
+                "cloud": st.just(
+                    {"kind": "anthropic", "base_url": "https://api.anthropic.com", "api_key_env": "KEY"}
+                ),
+                "gpt": st.just({"kind": "openai", "base_url": "https://api.openai.com/v1"}),
+                "claude": st.just({"kind": "command", "argv": ["claude", "{model}"]}),
+                "here": embedded,
             }
+        ),
+        "models": st.fixed_dictionaries(
+            {"tiny": st.just({"endpoint": "here", "gguf": "models/tiny.gguf"})},
+            optional={"phi4": st.just({"endpoint": "swap", "vision": True, "context_window": 4096})},
         ),
         "verifiers": st.fixed_dictionaries({"default": verifiers, "strict": verifiers}),
         "chains": st.dictionaries(st.text("abcdef-", min_size=1, max_size=5), chains, min_size=1, max_size=3),
     },
     optional={
-        "models": st.just({"phi4": {"endpoint": "swap", "vision": True, "context_window": 4096}}),
         "log": st.sampled_from([{"content": "none"}, {"keep_days": None}, {}]),
     },
 )
@@ -309,6 +330,10 @@ def test_a_valid_file_resolves_and_the_json_schema_accepts_it(data: dict[str, An
     validator().validate(data)
     configuration = load_config_text(yaml.safe_dump(data), PATH, {})
     assert set(configuration.chains) == set(data["chains"])
+    engine = configuration.endpoints["here"].engine
+    for key, value in data["endpoints"]["here"].items():
+        assert key == "kind" or getattr(engine, key) == value
+    assert configuration.models["tiny"].gguf == PATH.parent / "models" / "tiny.gguf"
     for name, chain in configuration.chains.items():
         written = data["chains"][name]
         assert_resolved(configuration, chain, written if isinstance(written, list) else written["tiers"])

@@ -119,11 +119,13 @@ def _check(spec: ServerSpec) -> None:
     if not is_installed():
         raise ConnectError("embedded models need llama.cpp", hint=INSTALL_HINT, retryable=False)
     fault = fault_of_gguf(spec.gguf)
-    if fault is None:
-        return
-    if not spec.gguf.exists():
-        raise NotFoundError(_line(f"{spec.gguf}: {fault}"), hint="correct `gguf` of the model")
-    raise _damaged(spec, fault)
+    if fault is not None:
+        message, hint = _line(f"{spec.gguf} {fault}"), "correct `gguf` of the model, or put the file there"
+        raise (
+            ServerError(message, hint=hint, retryable=False)
+            if spec.gguf.exists()
+            else NotFoundError(message, hint=hint)
+        )
 
 
 async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:

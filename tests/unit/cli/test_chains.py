@@ -165,6 +165,7 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
         "kind": "llama-swap",
         "base_url": "http://127.0.0.1:8080",
         "upstream": "phi-4-q4",
+        "gguf": None,
         "tier": "local",
         "verify": True,
         "when_cold": "wait",
@@ -285,6 +286,28 @@ def test_show_of_a_chain_without_verifier(tmp_path: Path, capsys: pytest.Capture
     assert shown(capsys)["verifier"] is None
     _, out, _ = run(capsys, "chains", "list")
     assert "no verifier" in out
+
+
+def test_show_of_an_embedded_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(
+        tmp_path,
+        """\
+        version: 1
+        endpoints: {here: {kind: embedded}}
+        models: {tiny: {endpoint: here, gguf: models/tiny.gguf}}
+        chains: {only: [{model: tiny, verify: false, when_cold: hedge}]}
+        """,
+    )
+    (tier,) = shown(capsys)["tiers"]
+    assert (tier["kind"], tier["base_url"], tier["when_cold"]) == ("embedded", None, "hedge")
+    assert (tier["gguf"], tier["context_window"]) == (str(tmp_path / "models" / "tiny.gguf"), 4096)
+    _, out, _ = run(capsys, "chains", "show")
+    facts = [" ".join(line.split()) for line in out.splitlines()]
+    assert "endpoint here (embedded)" in facts
+    assert f"file {tmp_path / 'models' / 'tiny.gguf'}" in facts
+    assert "when cold hedge" in facts
+    assert any(fact.startswith("limits ") and "5 min to load" in fact for fact in facts)
+    assert "upstream" not in out
 
 
 def test_show_never_tells_the_value_of_a_secret_variable(

@@ -244,7 +244,7 @@ def test_a_mistake_in_a_judge(refuse: Refuse, judge: str, problem: str) -> None:
         ("{kind: command, argv: [a], base_url: x}", ".base_url: is not a key of kind command"),
         ("{kind: command, argv: a}", ".argv: must be a list"),
         ("{kind: command, argv: []}", ".argv: must not be empty"),
-        ("{kind: embedded}", ".kind: endpoint kind embedded is not available in this version"),
+        ("{kind: openai, base_url: http://x, ttl_s: 5}", ".ttl_s: is not a key of kind openai"),
         (
             "{kind: openai, base_url: http://x, api_key_env: A, api_key_file: b}",
             ": has api_key_env and api_key_file; keep one of them",
@@ -304,6 +304,45 @@ def test_a_name_that_no_endpoint_follows_from(refuse: Refuse) -> None:
     lines = refuse(two + "chains: {a: [{model: phi4, verify: false}]}\n")
     assert len(lines) == 2
     assert '"phi4" could be of endpoint "swap" or "swap2"' in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("base_url: http://x", "base_url: is not a key of kind embedded"),
+        ("max_loaded: 0", "max_loaded: must be at least 1"),
+        ("ttl_s: 0", "ttl_s: must be more than 0"),
+        ("ttl_s: .inf", "ttl_s: must be a finite number"),
+        ("slots: 1.5", "slots: must be a whole number"),
+        ("threads: 0", "threads: must be at least 1"),
+        ("keep: 1", "keep: must be true or false"),
+        ("max_load: 2", 'max_load: unknown key; did you mean "max_loaded"?'),
+    ],
+)
+def test_a_mistake_in_an_embedded_endpoint(refuse: Refuse, settings: str, problem: str) -> None:
+    (line,) = refuse(
+        f"version: 1\nendpoints:\n  e: {{kind: embedded, {settings}}}\n"
+        "models: {m: {endpoint: e, gguf: m.gguf}}\nchains: {a: [{model: m, verify: false}]}\n"
+    )
+    assert line.startswith("chains.yaml:3:")
+    assert line.partition(": ")[2] == f"endpoints.e.{problem}"
+
+
+def test_an_embedded_model_without_a_file(refuse: Refuse) -> None:
+    head = "version: 1\nendpoints: {here: {kind: embedded}}\n"
+    assert refuse(head + "models: {m: {endpoint: here}}\nchains: {a: [{model: m, verify: false}]}\n") == [
+        'chains.yaml:3:10: models.m.gguf: required: the model file, since endpoint "here" is embedded'
+    ]
+    assert refuse(head + "chains: {a: [{model: here/m, verify: false}]}\n") == [
+        (
+            'chains.yaml:3:22: chains.a.0.model: no model file follows from "here/m", and endpoint "here" is '
+            'embedded; add models: {"here/m": {endpoint: "here", gguf: …}}'
+        )
+    ]
+    (line,) = refuse(
+        head + "models: {m: {endpoint: here, gguf: 5}}\nchains: {a: [{model: m, verify: false}]}\n"
+    )
+    assert line.startswith("chains.yaml:3:36: models.m.gguf: must be text")
 
 
 def test_what_follows_from_a_refused_part_is_not_reported_again(refuse: Refuse) -> None:

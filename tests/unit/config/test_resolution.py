@@ -10,9 +10,11 @@ import pytest
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config
 from hyperguild.domain.chain import (
+    DEFAULT_EMBEDDED_WINDOW,
     Budget,
     CommandCheck,
     CompleteCheck,
+    EngineSettings,
     FeedbackPolicy,
     JsonSchemaCheck,
     KeySource,
@@ -224,6 +226,66 @@ def test_files_are_found_from_the_folder_of_the_file(load: Load, tmp_path: Path)
     assert endpoints["a"].ca_file == tmp_path / "ca.pem"
     assert endpoints["a"].key == KeySource(file=tmp_path / "key")
     assert endpoints["b"].key == KeySource(file=Path("/home/me/key"))
+
+
+EMBEDDED = """\
+version: 1
+endpoints:
+  here: {kind: embedded}
+  other: {kind: embedded, max_loaded: 3, ttl_s: 0.5, slots: 4, threads: 2, keep: true}
+models:
+  tiny: {endpoint: here, gguf: models/tiny.gguf}
+  large: {endpoint: other, gguf: ~/large.gguf, context_window: 512}
+  judge: {endpoint: other, gguf: /models/judge.gguf}
+verifiers: {default: {judge: {model: judge, params: {temperature: 0}}}}
+chains: {a: [{model: tiny, when_cold: skip}, large]}
+"""
+
+
+class TestEmbedded:
+    def test_endpoints_have_an_engine_and_no_address(self, load: Load) -> None:
+        endpoints = load(EMBEDDED).endpoints
+        assert (endpoints["here"].base_url, endpoints["here"].engine) == (None, EngineSettings())
+        assert endpoints["here"].engine == EngineSettings(1, 300, 1, None, keep=False)
+        assert endpoints["other"].engine == EngineSettings(3, 0.5, 4, 2, keep=True)
+
+    def test_models_have_a_file_and_a_window(self, load: Load, tmp_path: Path) -> None:
+        configuration = load(EMBEDDED, HOME="/home/me")
+        models = configuration.models
+        assert {name: model.gguf for name, model in models.items()} == {
+            "tiny": tmp_path / "models" / "tiny.gguf",
+            "large": Path("/home/me/large.gguf"),
+            "judge": Path("/models/judge.gguf"),
+        }
+        assert (models["tiny"].context_window, models["large"].context_window) == (
+            DEFAULT_EMBEDDED_WINDOW,
+            512,
+        )
+        assert {model.label for model in models.values()} == {"local"}
+
+    def test_they_keep_both_in_chains_and_as_judges(self, load: Load) -> None:
+        configuration = load(EMBEDDED)
+        first, second = configuration.chains["a"].tiers
+        assert (first.when_cold, first.probed, first.verify) == ("skip", True, True)
+        assert (first.model.gguf, second.model.gguf) == (
+            configuration.models["tiny"].gguf,
+            configuration.models["large"].gguf,
+        )
+        verifier = configuration.chains["a"].verifier
+        assert verifier is not None
+        assert verifier.judge is not None
+        assert verifier.judge.models[0].gguf == Path("/models/judge.gguf")
+
+    def test_they_need_no_trust(self, load: Load) -> None:
+        assert load(EMBEDDED).powers == ()
+
+    def test_others_have_neither_file_nor_window(self, load: Load) -> None:
+        model = load(HEAD + "chains: {a: [qwen]}\n").models["qwen"]
+        assert (model.gguf, model.context_window) == (None, None)
+
+    def test_the_only_llama_swap_still_takes_the_other_names(self, load: Load) -> None:
+        text = HEAD.replace("endpoints:\n", "endpoints:\n  here: {kind: embedded}\n")
+        assert load(text + "chains: {a: [qwen]}\n").models["qwen"].endpoint.name == "swap"
 
 
 def test_empty_sections_are_left_out(load: Load) -> None:
