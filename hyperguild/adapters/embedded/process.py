@@ -50,13 +50,19 @@ class ServerProcess:
     `url` has no path and ends without a slash; `key` is the API key that it wants, drawn for it alone.
     """
 
-    def __init__(self, spec: ServerSpec, process: asyncio.subprocess.Process, url: str, key: str) -> None:
+    def __init__(
+        self,
+        spec: ServerSpec,
+        process: asyncio.subprocess.Process,
+        address: tuple[str, str],
+        reading: asyncio.Task[None],
+    ) -> None:
         self.spec = spec
-        self.url = url
-        self.key = key
+        self.url, self.key = address
         self._process = process
         self._stopping = False
-        self._draining = asyncio.create_task(_drain(process.stdout))
+        # Both pipes are read until the end: a server whose pipe is full stands still.
+        self._reading = (reading, asyncio.create_task(_drain(process.stdout)))
 
     @classmethod
     async def start(cls, spec: ServerSpec, *, port: int = 0) -> Self:
@@ -80,7 +86,7 @@ class ServerProcess:
             if url is None:
                 await _kill(process)
         if url is not None:
-            return cls(spec, process, url, key)
+            return cls(spec, process, (url, key), listening)
         await asyncio.wait({listening}, timeout=STOP_GRACE_S)
         raise _start_error(spec, process.returncode or 0, log.decode("utf-8", errors="replace"))
 
@@ -98,7 +104,8 @@ class ServerProcess:
             await _ended_in_time(self._process)
         finally:
             await _kill(self._process)
-            self._draining.cancel()
+            for task in self._reading:
+                task.cancel()
 
 
 def _line(text: str) -> str:
