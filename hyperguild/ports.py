@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from hyperguild.domain.chain import Model
 from hyperguild.domain.events import Event
@@ -18,6 +19,7 @@ from hyperguild.domain.records import (
     StoredRun,
     WarmState,
 )
+from hyperguild.domain.tools import ToolSpec
 
 
 class ModelClient(Protocol):
@@ -48,6 +50,43 @@ class WarmProbe(Protocol):
 
     async def wait_ready(self, model: Model) -> None:
         """Return once the model is ready; waits without a limit of its own, until cancelled."""
+        ...
+
+
+class WriteBarrier(Protocol):
+    """Where a tool that may have been started early waits before it changes anything."""
+
+    async def passed(self) -> None:
+        """Return once the change may be made. Raises `ToolError` where it may never be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool gets beside its arguments.
+
+    A tool that writes awaits `barrier.passed()` before its first change; `offer` takes a result that is
+    likely but not yet certain.
+    """
+
+    barrier: WriteBarrier
+    offer: Callable[[str], None]
+
+
+class Tool(Protocol):
+    """Something that a model may call."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """How it is offered."""
+        ...
+
+    async def run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        """Do it and return what the model is told; the arguments fit the schema.
+
+        Raises `ToolError` with what the model should know of a failure. Cancelling stops it at once and
+        leaves no half-written file.
+        """
         ...
 
 
