@@ -51,7 +51,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of one call, as the model is told; the times are those of its execution, if there was one."""
+    """What became of one call, as the model is told; the times are those of its execution, if any."""
 
     call_id: str
     name: str
