@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hyperguild.domain.chain import Model
+from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, estimate_tokens
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+ToolChoice = Literal["auto", "required", "none"]
+"""Whether the model may, must or must not call one of the tools that it is offered."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 """How a generation ended. `other`: the server gave a reason that we do not know; the answer is complete."""
@@ -28,25 +32,55 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Verbatim:
+    """An assistant message's content as its provider sent it, with what only that model can read.
+
+    Signed or encrypted reasoning, calls that the provider executed itself and their results. It goes back
+    unchanged to the model of that name in chains.yaml, and to no other.
+    """
+
+    model: str
+    content: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message. Images belong to user messages only and precede nothing: they follow the text."""
+    """One message. Images belong to user messages only and precede nothing: they follow the text.
+
+    `tool_calls` and `verbatim` belong to assistant messages; a message of the role `tool` has a `result`,
+    whose text is the message's.
+    """
 
     role: Role
     text: str
     images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    result: ToolResult | None = None
+    verbatim: Verbatim | None = None
+
+    @classmethod
+    def of_result(cls, result: ToolResult) -> Message:
+        """Return the message that tells a model what became of its call."""
+        return cls("tool", result.text, result=result)
 
     def estimated_tokens(self) -> int:
         """Estimate its tokens, framing included."""
-        return estimate_tokens(self.text) + FRAMING_TOKENS
+        calls = sum(estimate_tokens(call.name + call.raw) + FRAMING_TOKENS for call in self.tool_calls)
+        return estimate_tokens(self.text) + calls + FRAMING_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One completion to ask for. `response_schema` binds the answer to a JSON Schema where the server can."""
+    """One completion to ask for. `response_schema` binds the answer to a JSON Schema where the server can.
+
+    `tools` are those that the model may call; `tool_choice` has no meaning without any.
+    """
 
     model: Model
     messages: tuple[Message, ...]
     response_schema: Mapping[str, Any] | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +119,30 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call. Pieces of one `index` belong together; `id` and `name` may come once, or never.
+
+    `arguments` is the next piece of their JSON text.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageReport:
     """Tokens so far, as the server counts them. A later report replaces an earlier one."""
 
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class VerbatimContent:
+    """The whole content of the answer as the provider sent it, where texts and calls do not say it all."""
+
+    content: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +152,31 @@ class Finish:
     reason: FinishReason
 
 
-StreamPart = Asked | Sent | KeepAlive | TextDelta | ReasoningDelta | UsageReport | Finish
+StreamPart = (
+    Asked
+    | Sent
+    | KeepAlive
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | UsageReport
+    | VerbatimContent
+    | Finish
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One finished generation: its answer, without reasoning.
+    """One finished generation: its answer, without reasoning, and the tools that it calls.
 
-    `usage` includes what failed tries before it are known to have used; `duration_ms` is the whole call.
+    Ids of calls are as the server gave them: one may be missing or stand twice. `content` is what a
+    `Verbatim` needs, empty where text and calls say it all. `usage` includes what failed tries before it are
+    known to have used; `duration_ms` is the whole call.
     """
 
     text: str
     finish_reason: FinishReason
     usage: Usage
     duration_ms: int
+    tool_calls: tuple[ToolCall, ...] = ()
+    content: tuple[Mapping[str, Any], ...] = ()

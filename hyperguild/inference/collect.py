@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +17,9 @@ from hyperguild.domain.messages import (
     Sent,
     StreamPart,
     TextDelta,
+    ToolCallDelta,
     UsageReport,
+    VerbatimContent,
 )
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import ProtocolError
@@ -26,6 +28,7 @@ from hyperguild.inference.events import CallObserver, Spoke
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
 from hyperguild.inference.reasoning import ThinkSplitter
+from hyperguild.inference.tool_calls import CallAssembly
 
 LoadWatch = Callable[[Load], Coroutine[Any, Any, None]]
 """Watches a load beside a stream; it is cancelled at the first token."""
@@ -36,6 +39,8 @@ class _Answer:
     """What has come so far."""
 
     text: list[str] = field(default_factory=list)
+    calls: CallAssembly = field(default_factory=CallAssembly)
+    content: tuple[Mapping[str, Any], ...] = ()
     usage: Usage = field(default_factory=Usage)
     finish: FinishReason | None = None
 
@@ -72,7 +77,11 @@ async def collect(
                             load.ask()
                             load.end()
                             timer.sent(loop.time())
-                        case TextDelta(text=text) | ReasoningDelta(text=text) if text:
+                        case (
+                            TextDelta(text=something)
+                            | ReasoningDelta(text=something)
+                            | ToolCallDelta(name=something)
+                        ) if something:
                             if timer.phase != "streaming":
                                 watching.cancel()
                                 load.end()
@@ -88,7 +97,14 @@ async def collect(
     if answer.finish is None:
         raise ProtocolError("the stream ended without a finish reason", retryable=True)
     duration_ms = round((loop.time() - timer.started_at) * 1000)
-    return Completion("".join(answer.text), answer.finish, answer.usage, duration_ms)
+    return Completion(
+        "".join(answer.text),
+        answer.finish,
+        answer.usage,
+        duration_ms,
+        tool_calls=answer.calls.calls(),
+        content=answer.content,
+    )
 
 
 class _Reader:
@@ -103,6 +119,11 @@ class _Reader:
                 self._keep([part] if self._splitter is None else self._splitter.feed(text))
             case ReasoningDelta(text=text) if text:
                 self._keep([part])
+            case ToolCallDelta():
+                self._answer.calls.add(part)
+                self._observe(part)
+            case VerbatimContent(content=content):
+                self._answer.content = content
             case UsageReport(usage=usage):
                 self._answer.usage = usage
                 self._observe(part)

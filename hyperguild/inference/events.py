@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hyperguild.domain.messages import ReasoningDelta, TextDelta, UsageReport
+from hyperguild.domain.messages import ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +30,5 @@ class Reset:
     reason: str
 
 
-CallEvent = TextDelta | ReasoningDelta | UsageReport | Loading | Spoke | Reset
+CallEvent = TextDelta | ReasoningDelta | ToolCallDelta | UsageReport | Loading | Spoke | Reset
 CallObserver = Callable[[CallEvent], None]

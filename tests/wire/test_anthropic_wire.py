@@ -32,6 +32,7 @@ from hyperguild.domain.messages import (
     Sent,
     TextDelta,
     UsageReport,
+    VerbatimContent,
 )
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import (
@@ -192,7 +193,8 @@ async def test_a_full_stream() -> None:
         block({"type": "thinking_delta", "thinking": "hm"}),
         block({"type": "signature_delta", "signature": "abc"}),
         ("content_block_stop", {"index": 0}),
-        HELLO,
+        ("content_block_start", {"index": 1, "content_block": {"type": "text", "text": ""}}),
+        ("content_block_delta", {"index": 1, "delta": {"type": "text_delta", "text": "Hello"}}),
         ("an_event_of_tomorrow", {"x": 1}),
         ending("end_turn"),
         STOP,
@@ -208,6 +210,12 @@ async def test_a_full_stream() -> None:
         ReasoningDelta("hm"),
         TextDelta("Hello"),
         UsageReport(last),
+        VerbatimContent(
+            (
+                {"type": "thinking", "thinking": "hm", "signature": "abc"},
+                {"type": "text", "text": "Hello"},
+            )
+        ),
         Finish("stop"),
     ]
     assert parts[2] == KeepAlive()

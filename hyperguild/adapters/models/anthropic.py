@@ -12,7 +12,8 @@ from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
 from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Endpoint
-from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
+from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart, ToolChoice
+from hyperguild.domain.tools import ToolSpec
 
 _UNSUPPORTED_KEYWORDS = frozenset(
     {
@@ -32,6 +33,10 @@ _UNSUPPORTED_KEYWORDS = frozenset(
     }
 )
 _NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
+
+
+TOOL_CHOICES: Mapping[ToolChoice, str] = {"auto": "auto", "required": "any", "none": "none"}
+CACHE_MARK = {"cache_control": {"type": "ephemeral"}}
 
 
 class AnthropicClient:
@@ -73,11 +78,15 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model.upstream,
         "max_tokens": model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,  # the API demands a limit
-        "messages": _turns([message for message in request.messages if message.role != "system"]),
+        "messages": _turns([message for message in request.messages if message.role != "system"], model.name),
         "stream": True,
     }
     if system:
         body["system"] = system
+    if request.tools:
+        body["tools"] = [_tool(spec) for spec in request.tools]
+        body["tool_choice"] = {"type": TOOL_CHOICES[request.tool_choice]}
+        _mark_for_cache(body)
     for name in ("temperature", "top_p", "top_k"):
         if model.params.get(name) is not None:
             body[name] = model.params[name]
@@ -120,29 +129,54 @@ def _accepted(value: Any) -> Any:
     return value
 
 
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    return {"name": spec.name, "description": spec.description, "input_schema": spec.parameters}
+
+
+def _mark_for_cache(body: dict[str, Any]) -> None:
+    """Mark the system prompt and the last two messages: the next step of a loop repeats all before them.
+
+    Without tools there is no next step, and writing to the cache costs more than not to.
+    """
+    if "system" in body:
+        body["system"] = [{"type": "text", "text": body["system"], **CACHE_MARK}]
+    for turn in body["messages"][-2:]:
+        turn["content"][-1] = {**turn["content"][-1], **CACHE_MARK}
+
+
+def _turns(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
     """Merge neighbours of one role and begin with the user, as the API demands; drop what is empty."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        blocks = _blocks(message)
+        role = "user" if message.role == "tool" else message.role
+        blocks = _blocks(message, model)
         if not blocks:
             continue
-        if not turns and message.role == "assistant":
+        if not turns and role == "assistant":
             turns.append(
                 {"role": "user", "content": [{"type": "text", "text": "(The conversation goes on.)"}]}
             )
-        if turns and turns[-1]["role"] == message.role:
+        if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         else:
-            turns.append({"role": message.role, "content": blocks})
+            turns.append({"role": role, "content": blocks})
     return turns
 
 
-def _blocks(message: Message) -> list[dict[str, Any]]:
+def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
+    if message.verbatim is not None and message.verbatim.model == model:
+        return [dict(block) for block in message.verbatim.content]
+    if message.result is not None:
+        result = {"type": "tool_result", "tool_use_id": message.result.call_id, "content": message.text}
+        return [{**result, "is_error": True} if message.result.is_error else result]
     blocks: list[dict[str, Any]] = []
     if message.text.strip():
         blocks.append({"type": "text", "text": message.text})
     for image in message.images:
         source = {"type": "base64", "media_type": image.media_type, "data": image.data_base64}
         blocks.append({"type": "image", "source": source})
+    blocks += [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments or {})}
+        for call in message.tool_calls
+    ]
     return blocks

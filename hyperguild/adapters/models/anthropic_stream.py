@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,9 @@ from hyperguild.domain.messages import (
     ReasoningDelta,
     StreamPart,
     TextDelta,
+    ToolCallDelta,
     UsageReport,
+    VerbatimContent,
 )
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -28,12 +31,22 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 """Anthropic's stop reasons; any other one (`pause_turn`) is `other`."""
 
 
+_DELTA_FIELDS: Mapping[str, str] = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+"""Kinds of deltas, and the field that they add to."""
+
+
 class MessageEvents:
     """The `Dialect` of the Messages API. Unknown events and blocks are passed over, as it asks for."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._figures: dict[str, Any] = {}
+        self._content: dict[int, dict[str, Any]] = {}
         self.finish: FinishReason | None = None
         self.ended = False
 
@@ -45,15 +58,21 @@ class MessageEvents:
             case "message_start":
                 parts = self._usage(self._object(event, "message"))
             case "content_block_start":
-                parts = self._said(self._object(event, "content_block"))
+                block = self._object(event, "content_block")
+                index = self._index(event, otherwise=len(self._content))
+                self._content[index] = dict(block)
+                parts = self._said(block) or self._called(index, block)
             case "content_block_delta":
-                parts = self._said(self._object(event, "delta"))
+                delta = self._object(event, "delta")
+                index = self._index(event, otherwise=max(self._content, default=0))
+                self._extend(index, delta)
+                parts = self._said(delta) or self._called(index, delta)
             case "message_delta":
                 self._end(self._object(event, "delta"))
                 parts = self._usage(event)
             case "message_stop":
                 self.ended = True
-                return []
+                return self._verbatim()
         return parts or [KeepAlive()]
 
     def take_whole(self, document: Mapping[str, Any]) -> list[StreamPart]:
@@ -63,7 +82,17 @@ class MessageEvents:
             raise misshapen(self._peer, "`content` is no list of blocks")
         self._end(document)
         self.ended = True
-        return [part for block in content for part in self._said(block)] + self._usage(document)
+        self._content = {index: dict(block) for index, block in enumerate(content)}
+        parts = [
+            part
+            for index, block in enumerate(content)
+            for part in self._said(block) or self._called(index, block)
+        ]
+        return [*parts, *self._usage(document), *self._verbatim()]
+
+    def _index(self, event: Mapping[str, Any], *, otherwise: int) -> int:
+        index = event.get("index")
+        return index if isinstance(index, int) else otherwise
 
     def _object(self, event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         value = event.get(name)
@@ -80,6 +109,33 @@ class MessageEvents:
             return [ReasoningDelta(thinking)]
         return []
 
+    def _called(self, index: int, block: Mapping[str, Any]) -> list[StreamPart]:
+        """Return the piece of a tool call that a block's start, a delta or a whole block holds."""
+        if block.get("type") == "input_json_delta" and self._content.get(index, {}).get("type") == "tool_use":
+            return [ToolCallDelta(index, arguments=str(block.get("partial_json") or ""))]
+        if block.get("type") != "tool_use":
+            return []
+        given = block.get("input")
+        arguments = json.dumps(given, ensure_ascii=False) if given else ""
+        return [ToolCallDelta(index, str(block.get("id") or ""), str(block.get("name") or ""), arguments)]
+
+    def _extend(self, index: int, delta: Mapping[str, Any]) -> None:
+        """Add a delta to the block that it belongs to."""
+        block = self._content.setdefault(index, {})
+        field = _DELTA_FIELDS.get(str(delta.get("type")))
+        if field is not None and isinstance(delta.get(field), str):
+            block[field] = str(block.get(field) or "") + delta[field]
+        elif delta.get("type") == "citations_delta" and "citation" in delta:
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+
+    def _verbatim(self) -> list[StreamPart]:
+        """Return the content as it came, if texts and calls alone would not say it all."""
+        blocks = [_sealed(block) for _, block in sorted(self._content.items())]
+        kept = tuple(block for block in blocks if block is not None)
+        if all(block.get("type") in {"text", "tool_use"} for block in kept):
+            return []
+        return [VerbatimContent(kept)]
+
     def _usage(self, holder: Mapping[str, Any]) -> list[StreamPart]:
         figures = holder.get("usage")
         if not isinstance(figures, dict):
@@ -92,3 +148,20 @@ class MessageEvents:
         reason = holder.get("stop_reason")
         if isinstance(reason, str) and reason:
             self.finish = FINISH_REASONS.get(reason, "other")
+
+
+def _sealed(block: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a block as it may go back; None for one that may not: thinking without its signature.
+
+    The arguments of a call came as text; where that is broken, the call is answered by an error anyway.
+    """
+    if block.get("type") == "thinking" and not block.get("signature"):
+        return None
+    if "partial_json" in block:
+        sealed = {name: value for name, value in block.items() if name != "partial_json"}
+        try:
+            given = json.loads(block["partial_json"] or "{}")
+        except (ValueError, RecursionError):
+            given = {}
+        return {**sealed, "input": given if isinstance(given, dict) else {}}
+    return block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +15,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
 from hyperguild.domain.chain import Endpoint
 from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
+from hyperguild.domain.tools import ToolCall, ToolSpec
 
 SCHEMA_NAME = "answer"
 """OpenAI wants a name for every schema; it means nothing."""
@@ -66,6 +68,9 @@ def request_body(request: ModelRequest, *, limit_field: str = "max_tokens") -> d
     if model.max_output_tokens is not None:
         body[limit_field] = model.max_output_tokens
     body.update({name: value for name, value in model.params.items() if value is not None})
+    if request.tools:
+        body["tools"] = [_tool(spec) for spec in request.tools]
+        body["tool_choice"] = request.tool_choice
     if request.response_schema is not None and model.json_schema:
         schema = {"name": SCHEMA_NAME, "strict": True, "schema": request.response_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -73,7 +78,25 @@ def request_body(request: ModelRequest, *, limit_field: str = "max_tokens") -> d
     return body
 
 
+def arguments(call: ToolCall) -> str:
+    """Return a call's arguments as the text that goes back: that of an object, for servers parse it."""
+    return json.dumps(call.arguments or {}, ensure_ascii=False)
+
+
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    function = {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
+    return {"type": "function", "function": function}
+
+
 def _message(message: Message) -> dict[str, Any]:
+    if message.result is not None:
+        return {"role": "tool", "tool_call_id": message.result.call_id, "content": message.text}
+    if message.tool_calls:
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments(call)}}
+            for call in message.tool_calls
+        ]
+        return {"role": message.role, "content": message.text or None, "tool_calls": calls}
     if not message.images:
         return {"role": message.role, "content": message.text}
     pictures = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from hyperguild.domain.messages import (
     ReasoningDelta,
     StreamPart,
     TextDelta,
+    ToolCallDelta,
     UsageReport,
 )
 
@@ -93,7 +95,29 @@ class ChatChunks:
             parts.append(ReasoningDelta(reasoning))
         if text:
             parts.append(TextDelta(text))
-        return parts
+        return parts + self._called(message)
+
+    def _called(self, message: Mapping[str, Any]) -> list[StreamPart]:
+        """Return the pieces of tool calls; those without an index are told apart by their place."""
+        calls = message.get("tool_calls")
+        if calls is None:
+            return []
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise misshapen(self._peer, "`tool_calls` is no list of objects")
+        return [self._call(place, call) for place, call in enumerate(calls)]
+
+    def _call(self, place: int, call: Mapping[str, Any]) -> ToolCallDelta:
+        index, function = call.get("index"), self._object(call, "function")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):  # Ollama sends the object itself
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        id_, name = call.get("id"), function.get("name")
+        return ToolCallDelta(
+            index if isinstance(index, int) else place,
+            id_ if isinstance(id_, str) else "",
+            name if isinstance(name, str) else "",
+            arguments if isinstance(arguments, str) else "",
+        )
 
     def _text(self, content: object) -> str:
         """Return the text of a `content`: a string, null, or a list of parts of which the texts count."""
