@@ -1,83 +1,69 @@
-"""`hyperguild demo`: a chain at work against a simulated fleet, on a machine that has no model."""
+"""`hyperguild demo`: a chain at work on a machine that has nothing but this package."""
 
 from __future__ import annotations
 
 import shlex
-from importlib.resources import files
 from pathlib import Path
 
 import click
 
-from hyperguild.cli.execution import Output, execute
 from hyperguild.cli.options import Settings
-from hyperguild.cli.request import ChainOptions, chosen_chain
-from hyperguild.config.loader import load_config_text
-from hyperguild.domain.run import RunRequest
-from hyperguild.domain.task import AttachedFile, Task
-from hyperguild.simulation.process import FleetProcess
-from hyperguild.skills.catalog import SkillCatalog
-from hyperguild.skills.search_path import bundled_skills_dir
-
-DEMO_CHAINS = """\
-version: 1
-endpoints:
-  swap:      {{kind: llama-swap, base_url: "{url}"}}
-  anthropic: {{kind: anthropic, base_url: "{url}/anthropic"}}
-models:
-  phi4:              {{endpoint: swap}}
-  qwen-coder-32b:    {{endpoint: swap}}
-  qwen3-8b:          {{endpoint: swap}}
-  claude-sonnet-4-6: {{endpoint: anthropic, price: {{input: 3.0, output: 15.0}}}}
-verifiers:
-  default: {{judge: qwen3-8b}}
-chains:
-  demo: [phi4, qwen-coder-32b, claude-sonnet-4-6]
-"""
-"""The chain of the demo: two local models, a judge on the same server, a cloud model that is not needed."""
-
-INTRODUCTION = """\
-This is a simulation: no model runs, and nothing leaves this machine. A process
-beside this one plays a llama-swap server, with its load times, and a cloud API;
-their answers are prepared. The rest is real: the HTTP requests, the chain, the
-probes, the feedback from one tier to the next, the log.
-
-The task: review a Python function that drops its last element.
-"""
-
+from hyperguild.errors import UsageError
 
 DEMO_EPILOG = """\b
 Examples:
   hyperguild demo
-  hyperguild demo --json | jq .attempts
-  hyperguild sessions show last
+  hyperguild demo "3 mars 2024"                  a date of your own
+  hyperguild demo --json | jq '.[].output'
+  hyperguild sessions show last                  why it went so
+
+\b
+The models are three tiny ones that belong to the package. They need the extra
+`embedded`; without it, simulated models review a Python function instead.
 """
 
 
 @click.command(epilog=DEMO_EPILOG)
-@click.option("--json", "as_json", is_flag=True, help="Print the result object.")
+@click.argument("date", required=False)
+@click.option("--simulated", is_flag=True, help="Play it with simulated models.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result object, or an array of them.")
 @click.option("--events", "as_events", is_flag=True, help="Print events as JSON Lines.")
 @click.pass_obj
-def demo(settings: Settings, /, as_json: bool, as_events: bool) -> None:
-    """Walk a chain against simulated models: a load, a refusal with its reason, a better answer."""
-    package = files("hyperguild.simulation")
-    code = package.joinpath("demo_task.py.txt").read_text(encoding="utf-8")
-    click.echo(INTRODUCTION, err=True)
-    with FleetProcess(Path(str(package.joinpath("demo.yaml")))) as fleet:
-        configuration = load_config_text(DEMO_CHAINS.format(url=fleet.url), Path("demo-chains.yaml"), {})
-        skill = SkillCatalog((bundled_skills_dir(),)).get("review")
-        task = Task("Review this function.", (AttachedFile("pairs.py", code),))
-        request = RunRequest(
-            skill=skill.name,
-            system_prompt=skill.system_prompt(task.text),
-            task=task,
-            chain=chosen_chain(configuration, skill.name, ChainOptions()),
+def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool, as_events: bool) -> None:
+    """Walk a chain of tiny real models: they say dates as YYYY-MM-DD, err, are judged, and escalate.
+
+    DATE is in English, German, French, Spanish or Italian; without it, a handful shows each outcome.
+    """
+    if as_json and as_events:
+        raise UsageError("--json and --events exclude each other", hint="the last event carries the result")
+    if simulated and date is not None:
+        raise UsageError("the simulated models know nothing of dates", hint="leave out --simulated, or DATE")
+    if date is not None and not date.strip():
+        raise UsageError("the date is empty", hint='for example: hyperguild demo "3 mars 2024"')
+    from hyperguild.cli.demo_real import run_real, why_not_real  # noqa: PLC0415  # start-up
+    from hyperguild.cli.demo_simulated import run_simulated  # noqa: PLC0415
+    from hyperguild.cli.execution import Output  # noqa: PLC0415
+
+    output = Output(as_json=as_json, as_events=as_events)
+    obstacle = None if simulated else why_not_real()
+    if obstacle is not None and date is not None:
+        raise UsageError(f"a date needs models that run here: {obstacle.message}", hint=obstacle.hint)
+    if obstacle is not None:
+        remedy = f" ({obstacle.hint})" if obstacle.hint else ""
+        click.echo(
+            f"No real models here, so this is the simulated demo: {obstacle.message}{remedy}\n", err=True
         )
-        execute(settings, configuration, request, Output(as_json=as_json, as_events=as_events))
+    if simulated or obstacle is not None:
+        failure = run_simulated(settings, output)
+    else:
+        failure = run_real(settings, date, output)
     click.echo(f"\nWhy it went so: {_sessions_command(settings)}", err=True)
+    if failure is not None:
+        raise failure
 
 
 def _sessions_command(settings: Settings) -> str:
-    """Return the command that shows this run, as it must be typed here."""
+    """Return the command that shows these runs, as it must be typed here."""
     import shutil  # noqa: PLC0415  # start-up
     import sys  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -109,11 +109,47 @@ def execute(
     Raises `RunError`, `StoreError`, and `HyperguildError` where the answer cannot be written. Once a
     cancelled run is recorded: click's `Exit`, for all is said; `KeyboardInterrupt` where nothing had begun.
     """
-    _warn_of_promises(request.chain)
+    series = Series((request,), session_ref=session_ref, history=history)
+    outcome = execute_series(settings, configuration, series, output)
+    if outcome.failure is not None:
+        raise outcome.failure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Series:
+    """Requests to run one after the other, whatever becomes of those before, over one guild and one log.
+
+    `session_ref` names the session of all of them, else they open one; with `history` its accepted turns go
+    before each task. `announce` is called with each request before it runs.
+    """
+
+    requests: tuple[RunRequest, ...]
+    session_ref: str | None = None
+    history: bool = False
+    announce: Callable[[RunRequest], None] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a series came to: every result, in order, and the error of the first run that failed."""
+
+    results: tuple[RunResult, ...]
+    failure: RunError | None
+
+
+def execute_series(
+    settings: Settings, configuration: Configuration, series: Series, output: Output
+) -> Outcome:
+    """Run the requests and print each answer; or at the end the result object, of several an array.
+
+    A run that ends without an answer does not end the series. Raises as `execute` does, but for `RunError`.
+    """
+    for chain in {request.chain.name: request.chain for request in series.requests}.values():
+        _warn_of_promises(chain)
     with Interruption() as interruption:
         job = _Job(settings, configuration, output, interruption)
         try:
-            asyncio.run(job.perform(request, session_ref, history=history))
+            asyncio.run(job.perform(series))
         except asyncio.CancelledError:
             raise job.end_of_cancelled() from None
         except StoreError as error:
@@ -121,6 +157,7 @@ def execute(
                 raise
             say(f"warning: {one_line(error.message, 400)}")
             raise job.end_of_cancelled() from None
+    return job.outcome
 
 
 def _warn(warning: str | None) -> None:
@@ -144,20 +181,25 @@ class _Job:
         self._configuration = configuration
         self._output = output
         self._interruption = interruption
-        self._last = LastResult()
-        self._lines: JsonLines | None = None
+        self._lines = JsonLines(sys.stdout, interruption.cancel) if output.as_events else None
+        self._ended: list[RunResult] = []
+        self._failure: RunError | None = None
 
-    async def perform(self, request: RunRequest, session_ref: str | None, *, history: bool) -> None:
-        """Run the request; print what comes of it at once, so that no later fault can lose it."""
+    async def perform(self, series: Series) -> None:
+        """Run the requests; print what comes of them at once, so that no later fault can lose it."""
         scrubber = Scrubber()
         with self._interruption.cancels_this_task():
             async with open_guild(self._configuration, self._settings.env, scrubber) as guild:
                 store = await self._open_store(guild, scrubber)
                 try:
-                    request = await self._in_session(store, request, session_ref, history=history)
-                    await self._run(guild, request, store)
+                    await self._run_all(guild, series, store)
                 finally:
                     await store.aclose()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the runs that have ended came to."""
+        return Outcome(tuple(self._ended), self._failure)
 
     @property
     def cancelled(self) -> bool:
@@ -167,7 +209,7 @@ class _Job:
     def end_of_cancelled(self) -> BaseException:
         """Return what ends the command once a cancelled run is recorded."""
         failure = self._lines.failure if self._lines is not None else None
-        if self._interruption.begun and self._last.result is not None:
+        if self._interruption.begun and self._ended:
             # The summary has ended the line on which a terminal shows ^C.
             say("error: interrupted")
             return click.exceptions.Exit(INTERRUPTED)
@@ -177,30 +219,49 @@ class _Job:
             return click.exceptions.Exit(INTERRUPTED)
         return _AnswerLostError(f"cannot write the answer: {failure.strerror or failure}")
 
-    async def _run(self, guild: Guild, request: RunRequest, store: SessionStore) -> None:
+    async def _run_all(self, guild: Guild, series: Series, store: SessionStore) -> None:
+        several = len(series.requests) > 1
         try:
-            with ExitStack() as stack:
-                result = await guild.run(request, store, self._sinks(stack))
-        except RunError as error:
-            self._print_object(error.result)
-            raise
+            for request in series.requests:
+                placed = await self._in_session(store, request, series)
+                if series.announce is not None:
+                    series.announce(placed)
+                await self._run(guild, placed, store)
+                if self.cancelled:
+                    break  # the reader of the events has left as the run ended
         except asyncio.CancelledError:
             try:
-                self._print_object(self._last.result)
+                self._print_objects(as_array=several)
             except _AnswerLostError as error:
                 say(f"warning: {error.message}")
             raise
-        self._print_object(result)
+        self._print_objects(as_array=several)
+
+    async def _run(self, guild: Guild, request: RunRequest, store: SessionStore) -> None:
+        last = LastResult()
+        try:
+            with ExitStack() as stack:
+                result = await guild.run(request, store, self._sinks(stack, last))
+        except RunError as error:
+            self._ended.append(error.result)
+            self._failure = self._failure or error
+            return
+        except asyncio.CancelledError:
+            if last.result is not None:
+                self._ended.append(last.result)
+            raise
+        self._ended.append(result)
         if not self._output.as_json and not self._output.as_events:
             with _reader_may_leave():
                 print_answer(result.output or "")
         if result.status == "best_effort":
             say("warning: best effort: no tier was accepted; this is the best refused answer")
 
-    def _print_object(self, result: RunResult | None) -> None:
-        if self._output.as_json and result is not None:
+    def _print_objects(self, *, as_array: bool) -> None:
+        if self._output.as_json and self._ended:
+            objects = [result.model_dump(mode="json") for result in self._ended]
             with _reader_may_leave():
-                print_json(result.model_dump(mode="json"))
+                print_json(objects if as_array else objects[0])
 
     async def _open_store(self, guild: Guild, scrubber: Scrubber) -> SessionStore:
         log = self._configuration.log
@@ -210,23 +271,21 @@ class _Job:
             self._settings.db_file(), scrubber=scrubber, log=log, clock=guild.clock
         )
 
-    async def _in_session(
-        self, store: SessionStore, request: RunRequest, session_ref: str | None, *, history: bool
-    ) -> RunRequest:
-        if session_ref is None:
-            return request
-        session_id = await store.resolve_session(session_ref)
+    async def _in_session(self, store: SessionStore, request: RunRequest, series: Series) -> RunRequest:
+        if series.session_ref is None:
+            opened = self._ended[0].session_id if self._ended else None
+            return dataclasses.replace(request, session_id=request.session_id or opened)
+        session_id = await store.resolve_session(series.session_ref)
         turns: list[Message] = []
-        if history:
+        if series.history:
             for stored in await store.session_runs(session_id):
                 if stored.result.status == "accepted" and stored.task and stored.result.output:
                     turns += [Message("user", stored.task), Message("assistant", stored.result.output)]
         return dataclasses.replace(request, session_id=session_id, history=tuple(turns))
 
-    def _sinks(self, stack: ExitStack) -> Fan:
-        sinks: list[EventSink] = [self._last]
-        if self._output.as_events:
-            self._lines = JsonLines(sys.stdout, self._interruption.cancel)
+    def _sinks(self, stack: ExitStack, last: LastResult) -> Fan:
+        sinks: list[EventSink] = [last]
+        if self._lines is not None:
             sinks.append(self._lines)
         log_sink = open_log_sink(self._settings)
         if log_sink is not None:

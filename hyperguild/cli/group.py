@@ -26,7 +26,7 @@ COMMANDS = {
         "Answer a skill request with the cheapest model that is good enough.",
     ),
     "rerun": ("hyperguild.cli.run", "rerun", "Run a logged run's task again."),
-    "demo": ("hyperguild.cli.demo", "demo", "Walk a chain against a simulated fleet of models."),
+    "demo": ("hyperguild.cli.demo", "demo", "Walk a chain of tiny models that come with the package."),
     "init": ("hyperguild.cli.init", "init", "Write chains.yaml and skills for your servers."),
     "doctor": (
         "hyperguild.cli.doctor",
@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  hyperguild demo                                a chain at work, no model needed
+  hyperguild demo                                a chain at work, on its own tiny models
   hyperguild run review -f src/app.py            review a file
   git diff --staged | hyperguild run commit-message
   hyperguild sessions show last                  why the last run went as it did

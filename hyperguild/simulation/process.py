@@ -65,7 +65,7 @@ class FleetProcess:
         """Start the child and wait until it accepts connections. Raises FleetError."""
         given = self._script
         source = str(given) if isinstance(given, Path | str) else "-"
-        argv = [sys.executable, "-m", "hyperguild.simulation", "--script", source, "--host", self._host]
+        argv = [sys.executable, "-P", "-m", "hyperguild.simulation", "--script", source, "--host", self._host]
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 closed by stop
         self._process = subprocess.Popen(
             [*argv, "--exit-with-parent"],
