@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from hyperguild.domain.records import Attempt, ErrorInfo, RunResult
+
 BENCHES = Path(__file__).parents[3] / "scripts" / "benches"
 
 
@@ -139,3 +141,50 @@ def test_the_chart_has_a_mark_for_every_row(load: Any, report: Any) -> None:
     texts = [text.text for text in root.iter(f"{name}text")]
     assert {"accept_at 0.5: 80.0 %", "a perfect verifier: 90.0 %", "small alone: 60.0 %"} <= set(texts)
     assert not re.search(r"nan|inf", svg)
+
+
+def attempt(position: int, **more: Any) -> Attempt:
+    fields = {"attempt_id": f"a{position}", "position": position, "model": f"m{position}", "endpoint": "here"}
+    return Attempt.model_validate({**fields, "tier": "local", **more})
+
+
+def run(*attempts: Attempt, **more: Any) -> RunResult:
+    fields = {"run_id": "r", "session_id": "s", "skill": "iso-date", "chain": "at-0.7", "status": "accepted"}
+    return RunResult.model_validate({**fields, "attempts": attempts, **more})
+
+
+REFUSED = attempt(0, verdict="escalate", cause="rejected", score=0.2, answer="2024-03-04")
+CUT_OFF = attempt(1, verdict="escalate", cause="truncated", answer="2024-03-030303")
+BROKEN = attempt(1, verdict="error", cause="server", error=ErrorInfo(kind="server", message="it crashed"))
+
+
+def test_an_escalated_run_is_counted(load: Any, figures: Any) -> None:
+    quality = load("quality")
+    accepted = attempt(1, verdict="accept", answer="2024-03-03")
+    counted = quality.outcome(
+        quality.Prompt("3 March 2024", "2024-03-03"), run(REFUSED, accepted, output="2024-03-03")
+    )
+    assert counted == figures.Outcome("2024-03-03", "2024-03-04", "2024-03-03", True, 0.2)
+
+
+def test_an_exhausted_run_is_a_wrong_answer(load: Any, figures: Any) -> None:
+    quality = load("quality")
+    counted = quality.outcome(
+        quality.Prompt("3 March 2024", "2024-03-03"), run(REFUSED, CUT_OFF, status="exhausted")
+    )
+    assert counted == figures.Outcome("2024-03-03", "2024-03-04", "", True, 0.2)
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        (REFUSED, BROKEN),
+        (BROKEN, attempt(1, verdict="accept", answer="2024-03-03")),
+        (attempt(0, verdict="escalate", cause="verifier_error"), attempt(1, verdict="accept")),
+        (attempt(0, verdict="skip", cause="cold"), attempt(1, verdict="accept")),
+    ],
+)
+def test_a_run_with_an_error_gives_no_figure(load: Any, attempts: tuple[Attempt, ...]) -> None:
+    quality = load("quality")
+    with pytest.raises(quality.BenchError, match="3 March 2024"):
+        quality.outcome(quality.Prompt("3 March 2024", "2024-03-03"), run(*attempts, output="2024-03-03"))
