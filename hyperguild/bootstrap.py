@@ -13,6 +13,9 @@ from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.embedded.client import EmbeddedClient
 from hyperguild.adapters.embedded.engine import Engine
 from hyperguild.adapters.embedded.host import ModelHost
+from hyperguild.adapters.embedded.keeper_client import KeeperHost
+from hyperguild.adapters.embedded.keeper_wire import key_of
+from hyperguild.adapters.embedded.location import keeper_folder
 from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes.by_kind import ProbeByKind
@@ -87,7 +90,7 @@ async def open_guild(
             _learn_secrets(endpoint, env, scrubber)
             client: ModelClient
             if endpoint.kind == "embedded":
-                host = hosts[endpoint.name] = Engine(endpoint.engine, max_users=endpoint.max_concurrency)
+                host = hosts[endpoint.name] = open_host(endpoint, env)
                 stack.push_async_callback(host.aclose)
                 client = EmbeddedClient(endpoint, host, keys, transport)
             else:
@@ -99,6 +102,14 @@ async def open_guild(
         probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})
         caller = ModelCaller(clients, probe, clock, random.random)
         yield Guild(caller, scrubber, clock, system_ids(clock))
+
+
+def open_host(endpoint: Endpoint, env: Mapping[str, str]) -> ModelHost:
+    """Return who loads the models of an `embedded` endpoint: this process, or the user's keeper."""
+    if endpoint.engine.keep:
+        probe_timeout_s = endpoint.probe_timeout_ms / 1000
+        return KeeperHost(keeper_folder(env), key_of(endpoint), probe_timeout_s=probe_timeout_s)
+    return Engine(endpoint.engine, max_users=endpoint.max_concurrency)
 
 
 def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubber) -> None:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from hyperguild.adapters.embedded.gguf import fault_of_gguf
 from hyperguild.adapters.embedded.process import INSTALL_HINT, is_installed
 from hyperguild.adapters.embedded.spec import ServerSpec, spec_of
-from hyperguild.adapters.probes.gguf import fault_of_gguf
 from hyperguild.cli.diagnosis import Finding, Use, judged_on
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Endpoint, Model

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from hyperguild.adapters.embedded.gguf import fault_of_gguf
 from hyperguild.adapters.probes import EndpointInventory, ListedModel, take_inventory
-from hyperguild.adapters.probes.gguf import fault_of_gguf
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.cli.chain_page import money, price_object
 from hyperguild.cli.page import Page, Part

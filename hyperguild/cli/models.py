@@ -15,10 +15,13 @@ Examples:
   hyperguild models
   hyperguild models --all
   hyperguild models --json | jq -r '.[] | select(.state == "ready").upstream'
+  hyperguild models stop                  unload what the keeper holds
 
 States, of models on llama-swap and of embedded ones: ready (loaded),
 starting, cold (asking it loads it), unknown (the server did not say).
-Elsewhere there are none: –.
+Elsewhere there are none: –. Embedded models are loaded by each command for
+itself, unless their endpoint has `keep: true`: then a keeper, a process of
+its own, holds them loaded until nobody has used them for `ttl_s`.
 
 --json prints an array of objects with endpoint, model (its name in
 chains.yaml, else null), upstream (what the endpoint calls it), state,
@@ -30,16 +33,25 @@ that cannot be used, are named on stderr.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.group(epilog=EPILOG, invoke_without_command=True)
 @click.option("--all", "every", is_flag=True, help="List every model that the endpoints have.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
-@click.pass_obj
-def models(settings: Settings, /, *, every: bool, as_json: bool) -> None:
+@click.pass_context
+def models(ctx: click.Context, /, *, every: bool, as_json: bool) -> None:
     """List endpoints and models, and which are loaded. Nothing is loaded by it.
 
     First the models of chains.yaml, then others that the endpoints have. An endpoint that cannot be reached
     is named with the reason, and so is the file of an embedded model that cannot be used.
     """
+    if ctx.invoked_subcommand is not None:
+        if every or as_json:
+            raise click.UsageError(f"options of `{ctx.invoked_subcommand}` stand behind it", ctx)
+        return
+    _list(ctx.ensure_object(Settings), every=every, as_json=as_json)
+
+
+def _list(settings: Settings, *, every: bool, as_json: bool) -> None:
+    from hyperguild.cli.kept_models import look_at_keeper  # noqa: PLC0415  # start-up
     from hyperguild.cli.model_table import (  # noqa: PLC0415
         as_object,
         fill_page,
@@ -47,17 +59,52 @@ def models(settings: Settings, /, *, every: bool, as_json: bool) -> None:
         rows_of,
         take_inventories,
     )
-    from hyperguild.cli.page import Page  # noqa: PLC0415  # start-up
+    from hyperguild.cli.page import Page  # noqa: PLC0415
 
     configuration = settings.load()
-    inventories = asyncio.run(take_inventories(configuration, settings.env))
+    kept = asyncio.run(look_at_keeper(configuration, settings.env))
+    inventories = asyncio.run(take_inventories(configuration, settings.env, kept.states))
     rows = rows_of(configuration, inventories)
     if as_json:
         for remark in remarks_of(rows, inventories):
             if remark.is_error:
                 click.echo(f"warning: {remark.endpoint}: {one_line(remark.text, 400)}", err=True)
+        if kept.error is not None:
+            click.echo(f"warning: {one_line(kept.error, 400)}", err=True)
         print_json([as_object(row) for row in rows])
         return
     page = Page.for_stdout(settings.env)
     fill_page(page, rows, inventories, every=every)
+    kept.add_to(page)
     page.print()
+
+
+STOP_EPILOG = """\b
+Examples:
+  hyperguild models stop
+  hyperguild models stop --json | jq -r '.[].file'
+
+--json prints an array of the models that were unloaded: objects with
+endpoint, file, context_tokens, slots, state, users (requests that it was
+answering), idle_s and ttl_s.
+
+Exit codes: 0, also where no keeper runs; 5 where it does not answer.
+"""
+
+
+@models.command(epilog=STOP_EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="Print an array.")
+@click.pass_obj
+def stop(settings: Settings, /, *, as_json: bool) -> None:
+    """Unload the models that are held loaded between commands, and end the keeper that holds them.
+
+    Requests that they are answering break off. Whatever needs a keeper after that starts a new one: the next
+    command, and a run under way that tries again.
+    """
+    from hyperguild.cli.kept_models import stop_in_words, stop_objects, stopped_keeper  # noqa: PLC0415
+
+    status = asyncio.run(stopped_keeper(settings.env))
+    if as_json:
+        print_json(stop_objects(status))
+    else:
+        click.echo(stop_in_words(status))

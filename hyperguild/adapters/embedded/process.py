@@ -13,8 +13,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Self
 
+from hyperguild.adapters.embedded.gguf import fault_of_gguf
 from hyperguild.adapters.embedded.spec import ONE_THREAD_BELOW_BYTES, ServerSpec
-from hyperguild.adapters.probes.gguf import fault_of_gguf
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ConnectError, ModelError, NotFoundError, ServerError
 
@@ -28,13 +28,17 @@ INSTALL_HINT = "pip install 'hyperguild[embedded]'"
 
 _NO_MEMORY = re.compile(
     r"bad_alloc|MemoryError|[Cc]annot allocate memory|(?:failed|unable) to allocate|out of memory"
-    r"|[Rr]esource temporarily unavailable|failed to map segment|mmap failed",
+    r"|insufficient memory|[Rr]esource temporarily unavailable|can't start new thread"
+    r"|failed to map segment|mmap failed",
 )
 """What llama.cpp, the C++ library, Python and the loader say when there is too little memory."""
 
 _COMPLAINT = re.compile(r"^[\d.]+ E (?:\S+\s+)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
 """An error in llama.cpp's log: time, level, perhaps a component, function, text. The first is the cause."""
 
+
+WINDOW_MAX_TOKENS = 2**31 - 1
+"""Of all slots together: llama.cpp counts them in an `int32_t`."""
 
 MESSAGE_MAX_CHARS = 400
 
@@ -125,6 +129,12 @@ def _check(spec: ServerSpec) -> None:
     """Find what can be found without a process: its words are better than those of llama.cpp."""
     if not is_installed():
         raise ConnectError("embedded models need llama.cpp", hint=INSTALL_HINT, retryable=False)
+    if spec.context_tokens * spec.slots > WINDOW_MAX_TOKENS:
+        raise ServerError(
+            f"a window of {_window(spec)} is more than llama.cpp can have: {WINDOW_MAX_TOKENS} in all",
+            hint="lower context_window or slots",
+            retryable=False,
+        )
     fault = fault_of_gguf(spec.gguf)
     if fault is not None:
         message, hint = _line(f"{spec.gguf} {fault}"), "correct `gguf` of the model, or put the file there"

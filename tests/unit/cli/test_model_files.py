@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperguild.adapters.probes.gguf import fault_of_gguf
+from hyperguild.adapters.embedded.gguf import fault_of_gguf
 from hyperguild.cli.examine_embedded import available_bytes, size_in_words
 
 
