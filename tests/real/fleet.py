@@ -1,106 +1,82 @@
-"""Real model servers for tests, and a bench that walks chains over them."""
+"""Real models for tests, bare servers of them, and a bench that walks chains over them."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.embedded.client import EmbeddedClient
+from hyperguild.adapters.embedded.engine import Change, Engine, ignore_change
+from hyperguild.adapters.embedded.host import Served
+from hyperguild.adapters.embedded.probe import EmbeddedProbe
+from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.bootstrap import Guild, open_guild
+from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.bootstrap import Guild, open_guild, system_ids
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
+from hyperguild.domain.chain import EngineSettings
 from hyperguild.domain.events import AnswerDelta, Event
-from hyperguild.domain.records import RunResult, StoredRun
+from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.task import Task
+from hyperguild.inference.call import ModelCaller
+from hyperguild.ports import EventSink
 from hyperguild.skills.catalog import SkillCatalog
+from hyperguild.tiny_fleet import tiny_fleet_dir
 
-HERE = Path(__file__).parent
-MODELS = HERE / "models"
+MODELS = tiny_fleet_dir()
+SKILLS = MODELS / "skills"
 
-START_LIMIT_S = 30.0
-"""A server is up in a fifth of a second; this only keeps a broken one from hanging the tests."""
 
-API_KEY = "k-3f9a51c07d2e"
-"""Of the server with the small window."""
-
-ISO_DATE_SKILL = """\
----
-name: iso-date
-description: Turns a date in any human form into YYYY-MM-DD.
----
-Say the date of the first line as YYYY-MM-DD, or `invalid` if there is no such day. Say nothing else.
+def iso_date_chains_text(*, max_loaded: int = 3, slots: int = 2) -> str:
+    """Return a chains.yaml over the package's models, on one embedded endpoint `here`."""
+    return f"""\
+version: 1
+endpoints:
+  here: {{kind: embedded, max_loaded: {max_loaded}, slots: {slots}, threads: 1}}
+models:
+  apprentice: {{endpoint: here, gguf: "{MODELS}/apprentice.gguf", max_output_tokens: 24}}
+  journeyman: {{endpoint: here, gguf: "{MODELS}/journeyman.gguf", max_output_tokens: 24}}
+  judge:      {{endpoint: here, gguf: "{MODELS}/judge.gguf"}}
+verifiers:
+  default:
+    checks:
+      - {{kind: regex, pattern: "^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|invalid)$"}}
+    judge: judge
+chains:
+  default: {{tiers: [apprentice, journeyman], on_exhausted: best}}
+  strict: [apprentice, journeyman]
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A llama.cpp server; `url` has no path."""
+@asynccontextmanager
+async def serving(gguf: Path, *, context_tokens: int = 512, slots: int = 2) -> AsyncIterator[Served]:
+    """Serve the model over HTTP while the block lasts: what an endpoint of kind `openai` is pointed at.
 
-    url: str
-
-    def busy_slots(self) -> int:
-        """Return how many generations it is at."""
-        slots = httpx.get(f"{self.url}/slots", trust_env=False).raise_for_status().json()
-        return sum(1 for slot in slots if slot["is_processing"])
-
-
-@contextmanager
-def serving(gguf: Path, log: Path, *, ctx: int = 512, api_key: str | None = None) -> Iterator[Server]:
-    """Serve the model from a process of its own on a free port; end the process with the block.
-
-    `ctx` is in tokens per slot. What the server says goes to `log`. Raises `RuntimeError`, with the end of
-    that log, where the server does not come up.
+    `context_tokens` is the window of each slot. Raises `ModelError` where the server does not come up.
     """
-    argv = [sys.executable, str(HERE / "llama_server.py"), str(gguf), "--ctx", str(ctx)]
-    argv += ["--api-key", api_key] if api_key else []
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line:
-                raise RuntimeError(f"no server for {gguf.name}: {log.read_text()[-800:]}")
-            server = Server(line.split()[-1])
-            _await_health(server.url)
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    engine = Engine(EngineSettings(slots=slots))
+    try:
+        async with engine.lease(ServerSpec(gguf, context_tokens, slots)) as lease:
+            yield lease.served
+    finally:
+        await engine.aclose()
 
 
-def _await_health(url: str) -> None:
-    ends_at = time.monotonic() + START_LIMIT_S
-    while True:
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        if time.monotonic() > ends_at:
-            raise RuntimeError(f"{url} does not become healthy")
-        time.sleep(0.02)
-
-
-def write_skill(folder: Path) -> Path:
-    """Write the skill `iso-date` into `folder`/skills; return the latter."""
-    skills = folder / "skills"
-    (skills / "iso-date").mkdir(parents=True)
-    (skills / "iso-date" / "SKILL.md").write_text(ISO_DATE_SKILL, encoding="utf-8")
-    return skills
+def busy_slots(served: Served) -> int:
+    """Return how many generations the server is at."""
+    headers = {"Authorization": f"Bearer {served.key}"}
+    slots = httpx.get(f"{served.url}/slots", headers=headers, trust_env=False).raise_for_status().json()
+    return sum(1 for slot in slots if slot["is_processing"])
 
 
 @dataclass(slots=True)
@@ -129,11 +105,10 @@ class Bench:
     guild: Guild
     store: SqliteSessionStore
     db: Path
-    skills: SkillCatalog
 
-    async def run(self, task: str, *, chain: str | None = None, sink: Seen | None = None) -> RunResult:
+    async def run(self, task: str, *, chain: str | None = None, sink: EventSink | None = None) -> RunResult:
         """Walk a task through the chain, as `hyperguild run iso-date TASK` does; see `Guild.run`."""
-        skill = self.skills.get("iso-date")
+        skill = SkillCatalog((SKILLS,)).get("iso-date")
         request = RunRequest(
             skill=skill.name,
             system_prompt=skill.system_prompt(task),
@@ -141,6 +116,15 @@ class Bench:
             chain=self.configuration.chain_for(skill.name, chain),
         )
         return await self.guild.run(request, self.store, sink or Seen())
+
+    async def result(
+        self, task: str, *, chain: str | None = None, sink: EventSink | None = None
+    ) -> RunResult:
+        """Walk a task through the chain; return the result, accepted or not."""
+        try:
+            return await self.run(task, chain=chain, sink=sink)
+        except RunError as error:
+            return error.result
 
     async def stored(self, result: RunResult) -> StoredRun:
         """Return what the session log holds of the run."""
@@ -159,12 +143,63 @@ class Bench:
 @asynccontextmanager
 async def open_bench(folder: Path, chains: str, **env: str) -> AsyncIterator[Bench]:
     """Open a bench for the text of a chains.yaml; its files are made in `folder`."""
-    skills, scrubber = write_skill(folder), Scrubber()
+    scrubber = Scrubber()
     configuration = load_config_text(chains, folder / "chains.yaml", env)
-    async with open_guild(configuration, env, scrubber) as guild:
-        db = folder / "sessions.db"
-        store = await SqliteSessionStore.open(db, scrubber=scrubber, log=configuration.log, clock=guild.clock)
-        try:
-            yield Bench(configuration, guild, store, db, SkillCatalog((skills,)))
-        finally:
-            await store.aclose()
+    async with (
+        open_guild(configuration, env, scrubber) as guild,
+        _open_store(folder, configuration, scrubber, guild) as store,
+    ):
+        yield Bench(configuration, guild, store, store_path(folder))
+
+
+@asynccontextmanager
+async def open_engine_bench(
+    folder: Path,
+    chains: str,
+    *,
+    observe: Callable[[Change], None] = ignore_change,
+    ports: Mapping[str, int] | None = None,
+) -> AsyncIterator[Bench]:
+    """Open a bench whose endpoints, all of them embedded, have engines that a test can look into.
+
+    `observe` sees every change of every engine; `ports` names the endpoints whose servers have a fixed port.
+    """
+    scrubber, clock = Scrubber(), SystemClock()
+    configuration = load_config_text(chains, folder / "chains.yaml", {})
+    async with AsyncExitStack() as stack:
+        keys = KeyRing({}, scrubber.learn)
+        stack.push_async_callback(keys.aclose)
+        engines: dict[str, Engine] = {}
+        clients: dict[str, EmbeddedClient] = {}
+        for name, endpoint in configuration.endpoints.items():
+            engines[name] = engine = Engine(
+                endpoint.engine,
+                max_users=endpoint.max_concurrency,
+                port=(ports or {}).get(name, 0),
+                observe=observe,
+            )
+            stack.push_async_callback(engine.aclose)
+            clients[name] = EmbeddedClient(endpoint, engine, keys)
+            stack.push_async_callback(clients[name].aclose)
+        caller = ModelCaller(clients, EmbeddedProbe(engines, clock), clock, random.random)
+        guild = Guild(caller, scrubber, clock, system_ids(clock))
+        store = await stack.enter_async_context(_open_store(folder, configuration, scrubber, guild))
+        yield Bench(configuration, guild, store, store_path(folder))
+
+
+def store_path(folder: Path) -> Path:
+    """Return where a bench in `folder` keeps its session log."""
+    return folder / "sessions.db"
+
+
+@asynccontextmanager
+async def _open_store(
+    folder: Path, configuration: Configuration, scrubber: Scrubber, guild: Guild
+) -> AsyncIterator[SqliteSessionStore]:
+    store = await SqliteSessionStore.open(
+        store_path(folder), scrubber=scrubber, log=configuration.log, clock=guild.clock
+    )
+    try:
+        yield store
+    finally:
+        await store.aclose()

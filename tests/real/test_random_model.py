@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from real.fleet import API_KEY, Seen, Server, open_bench
-from real.make_gguf import make_gguf
+from real.fleet import Seen, busy_slots, open_bench, serving
+from real.make_gguf import CONTEXT, make_gguf
 
+from hyperguild.adapters.embedded.host import Served
 from hyperguild.domain.records import ChainExhaustedError
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.verifier import Verifier
@@ -17,22 +18,30 @@ from hyperguild.verification.watch import VerifierWatch
 IDLE_WITHIN_S = 2.0
 
 
-def chains_over(noise: Server, narrow: Server | None = None) -> str:
-    narrow_url = f"{(narrow or noise).url}/v1"
+NARROW_TOKENS = 512
+
+
+def chains_over(gguf: Path, *, noise: Served | None = None, narrow: Served | None = None) -> str:
+    """Return a chains.yaml over the random model: embedded, or over HTTP where there are servers of it."""
+    noise_url, narrow_url = (
+        f"{served.url}/v1" if served else "http://127.0.0.1:9" for served in (noise, narrow)
+    )
     return f"""\
 version: 1
 endpoints:
-  noise:  {{kind: openai, base_url: "{noise.url}/v1"}}
+  here:   {{kind: embedded}}
+  noise:  {{kind: openai, base_url: "{noise_url}", api_key_env: NOISE_KEY}}
   narrow: {{kind: openai, base_url: "{narrow_url}", api_key_env: NARROW_KEY}}
 models:
-  brief:  {{endpoint: noise, upstream: random, max_output_tokens: 64}}
-  endless: {{endpoint: noise, upstream: random}}
+  brief:   {{endpoint: here, gguf: "{gguf}", context_window: {CONTEXT}, max_output_tokens: 64}}
+  endless: {{endpoint: here, gguf: "{gguf}", context_window: {CONTEXT}}}
+  served:  {{endpoint: noise, upstream: random}}
   cramped: {{endpoint: narrow, upstream: random, max_output_tokens: 16}}
 verifiers:
   default: {{judge: endless}}
 chains:
   stream: [brief]
-  long: [endless]
+  long: [served]
   overflow: [cramped, {{model: brief, verify: false}}]
   locked: [cramped]
 """
@@ -45,9 +54,9 @@ def test_the_model_is_the_same_each_time(random_gguf: Path, tmp_path: Path) -> N
     assert make_gguf(tmp_path / "other.gguf", seed=1).read_bytes() != again
 
 
-async def test_streams_text_usage_and_the_reason_of_its_end(noise: Server, tmp_path: Path) -> None:
+async def test_streams_text_usage_and_the_reason_of_its_end(random_gguf: Path, tmp_path: Path) -> None:
     sink = Seen()
-    async with open_bench(tmp_path, chains_over(noise)) as bench:
+    async with open_bench(tmp_path, chains_over(random_gguf)) as bench:
         with pytest.raises(ChainExhaustedError) as refused:
             await bench.run("say something", chain="stream", sink=sink)
         stored = await bench.last()
@@ -67,7 +76,7 @@ async def test_streams_text_usage_and_the_reason_of_its_end(noise: Server, tmp_p
     assert stored.steps[0].usage == attempt.usage
 
 
-async def test_a_grammar_makes_even_noise_a_verdict(noise: Server, tmp_path: Path) -> None:
+async def test_a_grammar_makes_even_noise_a_verdict(random_gguf: Path, tmp_path: Path) -> None:
     warnings: list[str] = []
     watch = VerifierWatch(
         on_check=lambda _result: None,
@@ -75,7 +84,7 @@ async def test_a_grammar_makes_even_noise_a_verdict(noise: Server, tmp_path: Pat
         on_judge_use=lambda _use: None,
         on_warning=warnings.append,
     )
-    async with open_bench(tmp_path, chains_over(noise)) as bench:
+    async with open_bench(tmp_path, chains_over(random_gguf)) as bench:
         verifier = Verifier(bench.guild.caller, bench.guild.ids)
         spec = bench.configuration.verifiers["default"]
         verdicts = [
@@ -92,9 +101,12 @@ async def test_a_grammar_makes_even_noise_a_verdict(noise: Server, tmp_path: Pat
         assert verdict.judge.usage.output_tokens > 0
 
 
-async def test_a_real_overflow_goes_to_the_next_tier(noise: Server, narrow: Server, tmp_path: Path) -> None:
+async def test_a_real_overflow_goes_to_the_next_tier(random_gguf: Path, tmp_path: Path) -> None:
     task = "a long story " * 60
-    async with open_bench(tmp_path, chains_over(noise, narrow), NARROW_KEY=API_KEY) as bench:
+    async with (
+        serving(random_gguf, context_tokens=NARROW_TOKENS) as narrow,
+        open_bench(tmp_path, chains_over(random_gguf, narrow=narrow), NARROW_KEY=narrow.key) as bench,
+    ):
         with pytest.raises(ChainExhaustedError) as refused:
             await bench.run(task, chain="overflow")
         stored = await bench.last()
@@ -104,21 +116,25 @@ async def test_a_real_overflow_goes_to_the_next_tier(noise: Server, narrow: Serv
     assert (first.error.kind, first.error.status, first.error.retryable) == ("context_overflow", 400, False)
     assert first.retries == 0
     # The window, and the prompt that did not fit: the second tier counted the same one.
-    assert "512" in first.error.message
+    assert str(NARROW_TOKENS) in first.error.message
     assert str(second.usage.input_tokens) in first.error.message
-    assert second.usage.input_tokens > 512
+    assert second.usage.input_tokens > NARROW_TOKENS
     assert second.model == "brief"
     assert second.answer
     assert [attempt.cause for attempt in stored.result.attempts] == ["context_overflow", "truncated"]
 
 
-async def test_a_client_that_leaves_frees_its_slot(noise: Server, tmp_path: Path) -> None:
+async def test_a_client_that_leaves_frees_its_slot(random_gguf: Path, tmp_path: Path) -> None:
     sink = Seen()
-    async with open_bench(tmp_path, chains_over(noise)) as bench, asyncio.timeout(30):
+    async with (
+        asyncio.timeout(30),
+        serving(random_gguf, context_tokens=CONTEXT) as noise,
+        open_bench(tmp_path, chains_over(random_gguf, noise=noise), NOISE_KEY=noise.key) as bench,
+    ):
         run = asyncio.create_task(bench.run("never stop", chain="long", sink=sink))
         await sink.speaking.wait()
         # It speaks before it has finished; left alone, it would go on for half a minute.
-        assert await asyncio.to_thread(noise.busy_slots) == 1
+        assert await asyncio.to_thread(busy_slots, noise) == 1
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
@@ -135,10 +151,13 @@ async def test_a_client_that_leaves_frees_its_slot(noise: Server, tmp_path: Path
 
 @pytest.mark.parametrize(("key", "status"), [("a-wrong-key-0001", 401), (None, None)])
 async def test_a_wrong_key_and_a_missing_one(
-    noise: Server, narrow: Server, tmp_path: Path, key: str | None, status: int | None
+    random_gguf: Path, tmp_path: Path, key: str | None, status: int | None
 ) -> None:
     env = {} if key is None else {"NARROW_KEY": key}
-    async with open_bench(tmp_path, chains_over(noise, narrow), **env) as bench:
+    async with (
+        serving(random_gguf, context_tokens=NARROW_TOKENS) as narrow,
+        open_bench(tmp_path, chains_over(random_gguf, narrow=narrow), **env) as bench,
+    ):
         with pytest.raises(ChainExhaustedError) as refused:
             await bench.run("let me in", chain="locked")
     (attempt,) = refused.value.result.attempts
@@ -148,8 +167,8 @@ async def test_a_wrong_key_and_a_missing_one(
     assert key is None or key not in attempt.error.message
 
 
-async def assert_idle(server: Server) -> None:
+async def assert_idle(served: Served) -> None:
     async with asyncio.timeout(IDLE_WITHIN_S):
         # Asking is all there is: the server tells nobody when a slot becomes free.
-        while await asyncio.to_thread(server.busy_slots):  # noqa: ASYNC110
+        while await asyncio.to_thread(busy_slots, served):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real.fleet import MODELS, open_bench
+from real.fleet import open_bench
+
+SAMPLE = Path(__file__).parent / "sample.jsonl"
+"""Dates that the models were not trained on, chosen so that every outcome of the chain occurs, and so that no
+score lies near the threshold of 0.7."""
 
 IN_WORDS = "third of March, twenty twenty-four"
 
 
 @pytest.fixture(scope="module")
 def sample() -> list[dict[str, str]]:
-    return [json.loads(line) for line in (MODELS / "sample.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in SAMPLE.read_text("utf-8").splitlines()]
 
 
 async def test_an_easy_date_is_accepted_at_the_first_tier(iso_date_chains: str, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import httpx
+
 from hyperguild.adapters.embedded.host import Lease, ModelHost, Served
 from hyperguild.adapters.embedded.spec import ServerSpec, spec_of
 from hyperguild.adapters.models.openai_compatible import OpenAICompatibleClient
@@ -33,7 +35,10 @@ class EmbeddedClient:
         self._clients: dict[ServerSpec, tuple[Served, OpenAICompatibleClient]] = {}
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
-        """See `ModelClient.stream`. A server that crashes raises `ServerError`, not retryable."""
+        """See `ModelClient.stream`. A server that crashes raises `ServerError`.
+
+        It is retryable only where the request cannot have been the cause, because it never got there.
+        """
         spec = spec_of(request.model)
         yield Asked()
         try:
@@ -67,7 +72,9 @@ class EmbeddedClient:
             kind="openai",
             base_url=f"{served.url}/v1",
             key=None,
-            headers={"Authorization": f"Bearer {served.key}"},
+            # The server closes the connection after each streamed answer, though it promises to keep it: one
+            # that is used again may break.
+            headers={"Authorization": f"Bearer {served.key}", "Connection": "close"},
         )
         client = OpenAICompatibleClient(address, self._keys, self._transport_factory)
         self._clients[spec] = served, client
@@ -80,4 +87,5 @@ async def _raise_if_crashed(request: ModelRequest, spec: ServerSpec, lease: Leas
     fate = await lease.fate()
     if fate is not None:
         message = f"the server of {request.model.name} ({spec.name}) {fate}"
-        raise ServerError(message, hint="the next attempt starts it anew", retryable=False) from error
+        unasked = isinstance(error.__cause__, httpx.ConnectError)
+        raise ServerError(message, hint="the next attempt starts it anew", retryable=unasked) from error

@@ -25,12 +25,16 @@ Reason = Literal["asked", "evicted", "idle", "crashed", "failed", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A model's state changed; `reason` says why it is on its way in or out, `detail` what went wrong."""
+    """A model's state changed; `reason` says why it is on its way in or out, `detail` what went wrong.
+
+    `leaving`: it is cold for whoever asks, but has its place until another such change says that it is gone.
+    """
 
     spec: ServerSpec
     state: WarmState
     reason: Reason
     detail: str = ""
+    leaving: bool = False
 
 
 def ignore_change(change: Change) -> None:
@@ -84,6 +88,7 @@ class Engine:
         self._residents: dict[ServerSpec, _Resident] = {}
         self._waiters: dict[int, tuple[ServerSpec, asyncio.Future[_Resident]]] = {}
         self._tickets = 0
+        self._closed = False
         self._lives: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -108,8 +113,9 @@ class Engine:
         return {spec: resident.seen() for spec, resident in self._residents.items()}
 
     async def aclose(self) -> None:
-        """Stop every model; who still waits gets a `ConnectError`. Safe to call twice."""
-        self._refuse_all(ConnectError("the embedded engine is closed", retryable=False))
+        """Stop every model; who waits, or comes later, gets a `ConnectError`. Safe to call twice."""
+        self._closed = True
+        self._refuse_all(_closed())
         for life in self._lives:
             life.cancel()
         if self._lives:
@@ -117,6 +123,8 @@ class Engine:
 
     async def _granted(self, spec: ServerSpec) -> _Resident:
         """Wait for a turn; leaving before takes the request out of the queue, the model goes on loading."""
+        if self._closed:
+            raise _closed()
         granted: asyncio.Future[_Resident] = asyncio.get_running_loop().create_future()
         self._tickets += 1
         ticket = self._tickets
@@ -166,6 +174,7 @@ class Engine:
     def _send_away(self, resident: _Resident, reason: Reason) -> None:
         resident.phase, resident.leaving = "stopping", reason
         resident.touched.set()
+        self._observe(Change(resident.spec, "cold", reason, leaving=True))
 
     def _touch(self, resident: _Resident) -> None:
         """Note a use: the time without use begins anew."""
@@ -200,6 +209,10 @@ class Engine:
             if not starting.done():
                 return None
             server = starting.result()
+        except asyncio.CancelledError:
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                await starting.result().stop()  # it came up in the very moment of the cancellation
+            raise
         except Exception as error:  # noqa: BLE001  # the end of a task: who waits has to hear of everything
             resident.leaving = "failed"
             self._refuse_all(error, resident.spec)
@@ -236,14 +249,20 @@ class Engine:
                     self._send_away(resident, "idle")
                     break
                 touching = asyncio.create_task(_touched(resident, idle_until))
-                await asyncio.wait({ending, touching}, return_when=asyncio.FIRST_COMPLETED)
-                touching.cancel()
+                try:
+                    await asyncio.wait({ending, touching}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    touching.cancel()
                 if ending.done():
                     resident.leaving = "crashed"
                     return ending.result()
             return None
         finally:
             ending.cancel()
+
+
+def _closed() -> ConnectError:
+    return ConnectError("the embedded engine is closed", retryable=False)
 
 
 async def _left(resident: _Resident) -> None:

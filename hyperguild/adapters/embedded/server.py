@@ -40,6 +40,8 @@ def main() -> None:
 
 
 def _serve(order: dict[str, Any]) -> Any:
+    # Else a failed assertion in llama.cpp calls a debugger, where there is one, and may hang stopped in it.
+    os.environ["GGML_NO_BACKTRACE"] = "1"
     import xllamacpp  # noqa: PLC0415  # the optional extra `embedded`
 
     params = xllamacpp.CommonParams()
