@@ -101,10 +101,10 @@ class EmbeddedEndpoint(_AnyEndpoint):
         1, description="Models loaded at once; the least recently used one makes room for another."
     )
     ttl_s: Seconds = Field(300.0, description="Seconds without use after which a model is unloaded.")
-    slots: Count = Field(
+    slots: Annotated[WholeNumber, Field(ge=1, le=256)] = Field(  # llama.cpp's own bound
         1, description="Requests that a model answers at once, each with its whole context_window."
     )
-    threads: Count | None = Field(
+    threads: Annotated[WholeNumber, Field(ge=1, le=512)] | None = Field(  # llama.cpp's own bound
         None, description="Threads of each model; as many as fit the file, if not given."
     )
     keep: Flag = Field(
