@@ -25,9 +25,9 @@ LOADING_TICK_S = 1.0
 UNKNOWN_LOOK_EVERY_S = 1.0
 """How often a server that does not tell what it has loaded is asked again, until the first token."""
 
-EVICTION_LOOK_EVERY_S = {"llama-swap": 2.0, "embedded": 0.05}
+EVICTION_LOOK_EVERY_S = {"llama-swap": 2.0, "embedded": 0.02}
 """A model that was ready but says nothing for so long may have been evicted meanwhile: look again. Asking
-llama-swap costs a request, asking our own engine costs nothing."""
+llama-swap costs a request, asking our own engine next to nothing."""
 
 
 class ModelCaller:
@@ -99,7 +99,9 @@ class ModelCaller:
                 return
             await load.asked.wait()
             seen = state
-            while seen == "ready":
+            # An embedded model that is cold waits for its place; only when it is its turn it is being loaded.
+            settled = {"ready", "cold"} if model.endpoint.kind == "embedded" else {"ready"}
+            while seen in settled:
                 await self._clock.sleep(EVICTION_LOOK_EVERY_S[model.endpoint.kind])
                 seen = await self._probe.state(model)
                 if seen == "unknown":

@@ -41,7 +41,12 @@ class CallTimer:
         self._enter("suspected", now)
 
     def load(self, now: float) -> None:
-        """Note that the model is not ready."""
+        """Note that the model is being loaded.
+
+        For a request that is out, it has been since then; one that still waits sees the load begin.
+        """
+        if self.sent_at is None:
+            self.asked_at = now
         self._enter("loading", now)
 
     def ready(self, now: float) -> None:

@@ -29,8 +29,9 @@ from hyperguild.domain.chain import (
 from hyperguild.domain.records import CheckResult
 from hyperguild.domain.text import cleaned, clipped, clipped_tail, encodable
 from hyperguild.errors import VerifierError
+from hyperguild.programs.environment import reduced_environment
+from hyperguild.programs.run import OutputLimit, ProgramEnd, run_program
 from hyperguild.verification.fences import fenced_blocks, less_code_fence
-from hyperguild.verification.process import ProgramEnd, run_program
 from hyperguild.verification.subject import Subject
 
 MESSAGE_CHARS_MAX = 1_000
@@ -41,9 +42,6 @@ PARSE_TIMEOUT_S = 10.0
 QUOTED_CHARS_MAX = 200
 PYTHON_LANGUAGES = frozenset({"python", "py", "python3", "py3"})
 CUT_OFF = frozenset({"length", "content_filter"})
-
-PASSED_VARIABLES = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"})
-"""What a check's program gets of our environment, besides `LC_*`: no keys and no settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
             folder=folder,
             environment=os.environ,
             timeout_s=PARSE_TIMEOUT_S,
-            keep_bytes=32_768,
+            keep=OutputLimit(tail_bytes=32_768),
         )
     except OSError as error:  # no processes or descriptors left
         raise VerifierError(f"{program} cannot be run: {error}") from error
@@ -183,7 +181,7 @@ async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
 
 
 async def _command_fault(check: CommandCheck, answer: str) -> str:
-    environment = _reduced_environment()
+    environment = reduced_environment(os.environ)
     program = _program(check, environment.get("PATH", os.defpath))
     try:
         end = await run_program(
@@ -192,7 +190,7 @@ async def _command_fault(check: CommandCheck, answer: str) -> str:
             folder=check.folder,
             environment=environment,
             timeout_s=check.timeout_s,
-            keep_bytes=4 * MESSAGE_CHARS_MAX,
+            keep=OutputLimit(tail_bytes=4 * MESSAGE_CHARS_MAX),
         )
     except (OSError, ValueError) as error:  # no interpreter, wrong format, null bytes in argv
         raise VerifierError(f"check command cannot be run: {check.argv[0]}: {error}") from error
@@ -216,10 +214,6 @@ def _program(check: CommandCheck, path: str) -> Path:
     if "/" in name and Path(wanted).is_file():
         raise VerifierError(f"check command is not executable: {wanted}", hint=f"chmod +x {wanted}")
     raise VerifierError(f"check command not found: {wanted}")
-
-
-def _reduced_environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k in PASSED_VARIABLES or k.startswith("LC_")}
 
 
 def _how_it_ended(end: ProgramEnd) -> str:

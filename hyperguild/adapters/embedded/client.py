@@ -15,7 +15,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.domain.chain import Endpoint
 from hyperguild.domain.messages import Asked, ModelRequest, StreamPart
-from hyperguild.errors import ConnectError, ModelError, ProtocolError, ServerError
+from hyperguild.errors import ConnectError, ContextOverflowError, ModelError, ProtocolError, ServerError
 
 
 class EmbeddedClient:
@@ -37,11 +37,12 @@ class EmbeddedClient:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`. A server that crashes raises `ServerError`.
 
-        It is retryable only where the request cannot have been the cause, because it never got there.
+        That is retryable only where the request cannot have been the cause, because it never got there.
         """
         spec = spec_of(request.model)
-        yield Asked()
         try:
+            await self._keys.key(self._endpoint)  # no server wants it, but one that is not set is an error
+            yield Asked()
             async with self._host.lease(spec) as lease:
                 client = await self._client(spec, lease.served)
                 try:
@@ -52,6 +53,8 @@ class EmbeddedClient:
                     await _raise_if_crashed(request, spec, lease, error)
                     raise
         except ModelError as error:
+            if isinstance(error, ContextOverflowError):
+                error.hint = "raise context_window of the model in chains.yaml, if there is memory for it"
             error.model = error.model or request.model.name
             error.endpoint = error.endpoint or self._endpoint.name
             raise

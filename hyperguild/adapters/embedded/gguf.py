@@ -13,6 +13,9 @@ HEAD_BYTES = 24
 """Magic, version, and the counts of tensors and of metadata: no file is shorter."""
 
 
+MISSING = "does not exist"
+
+
 def fault_of_gguf(path: Path) -> str | None:
     """Return what keeps the file from being a model, None where nothing in its first bytes does.
 
@@ -20,6 +23,7 @@ def fault_of_gguf(path: Path) -> str | None:
     file that is cut off or damaged further on is not found out.
     """
     try:
+        str(path).encode("utf-8")  # llama.cpp gets it as text
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             return "is a folder"
@@ -28,9 +32,11 @@ def fault_of_gguf(path: Path) -> str | None:
         with path.open("rb") as stream:
             return _fault_of_head(stream.read(HEAD_BYTES))
     except (FileNotFoundError, NotADirectoryError):
-        return "does not exist"
+        return MISSING
     except OSError as exc:
         return f"cannot be read: {exc.strerror or 'its name is no path'}"
+    except UnicodeEncodeError:
+        return "cannot be read: its name is not UTF-8"
     except ValueError:  # a NUL in the path
         return "cannot be read: its name is no path"
 

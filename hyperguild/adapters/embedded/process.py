@@ -13,7 +13,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Self
 
-from hyperguild.adapters.embedded.gguf import fault_of_gguf
+from hyperguild.adapters.embedded.environment import child_environment
+from hyperguild.adapters.embedded.gguf import MISSING, fault_of_gguf
 from hyperguild.adapters.embedded.spec import ONE_THREAD_BELOW_BYTES, ServerSpec
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ConnectError, ModelError, NotFoundError, ServerError
@@ -136,13 +137,23 @@ def _check(spec: ServerSpec) -> None:
             retryable=False,
         )
     fault = fault_of_gguf(spec.gguf)
-    if fault is not None:
-        message, hint = _line(f"{spec.gguf} {fault}"), "correct `gguf` of the model, or put the file there"
-        raise (
-            ServerError(message, hint=hint, retryable=False)
-            if spec.gguf.exists()
-            else NotFoundError(message, hint=hint)
-        )
+    if fault is None:
+        return
+    message, hint = _line(f"{spec.gguf} {fault}"), "correct `gguf` of the model, or put the file there"
+    if fault == MISSING:
+        raise NotFoundError(message, hint=hint)
+    raise ServerError(message, hint=hint, retryable=False)
+
+
+def _threads(spec: ServerSpec) -> int | None:
+    """Return how many threads the server is given; None leaves it to llama.cpp."""
+    if spec.threads is not None:
+        return spec.threads
+    try:
+        small = spec.gguf.stat().st_size < ONE_THREAD_BELOW_BYTES
+    except OSError:  # it was there a moment ago: the server will say what is wrong
+        return None
+    return 1 if small else None
 
 
 async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:
@@ -155,6 +166,7 @@ async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=child_environment(os.environ),
             start_new_session=True,  # Ctrl-C is for us; we end the server when we are done with it
         )
     except OSError as exc:
@@ -177,15 +189,12 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def _order(spec: ServerSpec, key: str, port: int) -> bytes:
-    threads = spec.threads
-    if threads is None and spec.gguf.stat().st_size < ONE_THREAD_BELOW_BYTES:
-        threads = 1
     order = {
         "gguf": str(spec.gguf),
         "key": key,
         "context_tokens": spec.context_tokens,
         "slots": spec.slots,
-        "threads": threads,
+        "threads": _threads(spec),
         "port": port,
         "parent": os.getpid(),
     }
@@ -199,10 +208,14 @@ async def _announced(process: asyncio.subprocess.Process, order: bytes) -> str |
     with suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(order)
         await process.stdin.drain()
-    while line := await process.stdout.readline():
-        with suppress(ValueError, KeyError, TypeError):  # llama.cpp may have printed something of its own
+    while True:
+        try:
+            line = await process.stdout.readline()
+            if not line:
+                return None
             return str(json.loads(line)["url"])
-    return None
+        except (ValueError, KeyError, TypeError):
+            continue  # llama.cpp has printed something of its own, perhaps more than a line may have
 
 
 async def _keep_end(stream: asyncio.StreamReader | None, kept: bytearray) -> None:

@@ -29,6 +29,7 @@ from hyperguild.domain.messages import (
 from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import BadRequestError, CommandError, ModelError
+from hyperguild.programs.environment import DESKTOP_PREFIX, NETWORK, TERMINAL, reduced_environment
 
 OUTPUT_MAX_BYTES = 16 * 1024 * 1024
 """A program that prints more is ended: no answer is so long, and memory stays bounded."""
@@ -37,29 +38,6 @@ KEY_VARIABLE = "HYPERGUILD_API_KEY"
 """How a program gets a key that comes from a file or a command; one from a variable keeps that name."""
 
 _COMPLAINT_MAX_CHARS = 300
-
-_PASSED_ON = frozenset(
-    {
-        *(
-            "PATH",
-            "HOME",
-            "USER",
-            "LOGNAME",
-            "SHELL",
-            "TERM",
-            "TZ",
-            "LANG",
-            "LANGUAGE",
-            "TMPDIR",
-            "TMP",
-            "TEMP",
-        ),
-        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"),
-    }
-)
-_PASSED_ON_PREFIXES = ("LC_", "XDG_")
 
 
 class CommandClient:
@@ -210,11 +188,7 @@ def program_environment(env: Mapping[str, str], endpoint: Endpoint, key: str | N
     LC_*, TERM, TMPDIR, USER, XDG_*, HTTPS_PROXY and the like), and the endpoint's own key, under its
     variable's name or as `HYPERGUILD_API_KEY`. No other provider's key.
     """
-    passed = {
-        name: value
-        for name, value in env.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
-    }
+    passed = reduced_environment(env, TERMINAL | NETWORK, (DESKTOP_PREFIX,))
     if key is not None and endpoint.key is not None:
         passed[endpoint.key.env or KEY_VARIABLE] = key
     return passed

@@ -199,7 +199,7 @@ class Embedded(Bench):
 
 
 async def test_a_model_that_loads_before_its_request_goes_out() -> None:
-    bench = Embedded(Asked(), 0.15, Sent(), 0.02, *DONE, probe=TimedProbe("cold", 0.1))
+    bench = Embedded(Asked(), 0.15, Sent(), 0.02, *DONE, probe=TimedProbe("starting", 0.1))
     await bench.ask(first_token_s=0.1, load_s=5)
     assert [event.loaded for event in bench.loads].count(True) == 1
     assert bench.loads[-1].waited_ms >= 90
@@ -208,20 +208,20 @@ async def test_a_model_that_loads_before_its_request_goes_out() -> None:
 
 
 async def test_such_a_load_ends_at_the_latest_when_the_request_goes_out() -> None:
-    bench = Embedded(Asked(), 0.05, Sent(), 0.1, *DONE, probe=TimedProbe("cold", 9))
+    bench = Embedded(Asked(), 0.05, Sent(), 0.1, *DONE, probe=TimedProbe("starting", 9))
     await bench.ask(load_s=5)
     assert bench.loads[-1].loaded
     assert 40 <= bench.loads[-1].waited_ms < 100
 
 
 async def test_such_a_load_has_its_limit() -> None:
-    bench = Embedded(Asked(), 5.0, Sent(), *DONE, probe=TimedProbe("cold", 9))
+    bench = Embedded(Asked(), 5.0, Sent(), *DONE, probe=TimedProbe("starting", 9))
     with pytest.raises(ModelTimeoutError, match="not loaded"):
         await bench.ask(load_s=0.05, first_token_s=5)
 
 
 async def test_the_turn_that_comes_after_a_load_is_not_the_models_silence() -> None:
-    bench = Embedded(Asked(), 0.3, Sent(), *DONE, probe=TimedProbe("cold", 0.05))
+    bench = Embedded(Asked(), 0.3, Sent(), *DONE, probe=TimedProbe("starting", 0.05))
     assert (await bench.ask(load_s=0.2, first_token_s=0.1)).text == "yes"
     assert bench.loads[-1].waited_ms < 200
 
@@ -234,6 +234,20 @@ async def test_a_place_that_is_lost_while_queueing_is_a_load() -> None:
     probe.now = "starting"
     await asking
     assert [event.loaded for event in bench.loads].count(True) == 1
+
+
+async def test_waiting_for_a_place_is_no_load() -> None:
+    probe = TimedProbe("cold", 0.05)
+    bench = Embedded(Asked(), 0.15, Sent(), *DONE, probe=probe)
+    assert (await bench.ask(load_s=0.05, first_token_s=0.1)).text == "yes"
+    assert not bench.loads
+    later = Embedded(Asked(), 0.2, Sent(), *DONE, probe=probe)
+    asking = asyncio.create_task(later.ask(load_s=5))
+    await asyncio.sleep(0.1)
+    probe.now = "starting"
+    await asking
+    assert later.loads[-1].loaded
+    assert later.loads[-1].waited_ms < 150  # from when it began, not from when it was asked for
 
 
 async def test_lone_surrogates_are_replaced() -> None:

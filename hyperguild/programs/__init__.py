@@ -1,0 +1,1 @@
+"""Programs that we run for somebody else: in bounded time and memory, without our secrets."""
