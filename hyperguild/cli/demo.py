@@ -22,6 +22,8 @@ The models are three tiny ones that belong to the package. They need the extra
 `embedded`; without it, simulated models review a Python function instead.
 """
 
+TRIAL = "Trying whether models run on this machine …\n"
+
 
 @click.command(epilog=DEMO_EPILOG)
 @click.argument("date", required=False)
@@ -40,6 +42,8 @@ def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool
         raise UsageError("the simulated models know nothing of dates", hint="leave out --simulated, or DATE")
     if date is not None and not date.strip():
         raise UsageError("the date is empty", hint='for example: hyperguild demo "3 mars 2024"')
+    if not simulated:
+        click.echo(TRIAL, err=True)  # first of all: what follows takes a second or more
     from hyperguild.cli.demo_real import run_real, why_not_real  # noqa: PLC0415  # start-up
     from hyperguild.cli.demo_simulated import run_simulated  # noqa: PLC0415
     from hyperguild.cli.execution import Output  # noqa: PLC0415

@@ -24,7 +24,7 @@ from hyperguild.domain.run import RunRequest
 from hyperguild.domain.task import Task
 from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import total_cost_usd
-from hyperguild.errors import ModelError
+from hyperguild.errors import ModelError, ModelTimeoutError
 from hyperguild.simulation.process import FleetProcess
 from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.tiny_fleet import tiny_fleet_dir
@@ -61,18 +61,28 @@ NOT_PREPARED = "fake-cloud knows the demo's own dates alone; `hyperguild init` s
 """What to do where both local models were refused."""
 
 
-def why_not_real() -> ModelError | None:
-    """Start the smallest model and stop it again; return why that did not work, None where it did."""
+TRIAL_LIMIT_S = 15.0
+"""Time for starting the smallest model, which takes half a second: the rest is room for a busy machine."""
+
+
+def why_not_real(limit_s: float = TRIAL_LIMIT_S) -> ModelError | None:
+    """Start the smallest model and stop it again; return why that did not work, None where it did.
+
+    What takes longer than `limit_s` did not work; a server that hangs is killed.
+    """
     spec = ServerSpec(tiny_fleet_dir() / "apprentice.gguf", context_tokens=512, threads=1)
 
     async def start_and_stop() -> None:
-        server = await ServerProcess.start(spec)
+        async with asyncio.timeout(limit_s):
+            server = await ServerProcess.start(spec)
         await server.stop()
 
     try:
         asyncio.run(start_and_stop())
     except ModelError as error:
         return error
+    except TimeoutError:
+        return ModelTimeoutError(f"a model that was started for trial was not up within {limit_s:g} s")
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hyperguild.adapters.embedded.spec import ServerSpec, spec_of
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.cli.init_file import group_snippet
 from hyperguild.config.configuration import Configuration
@@ -224,6 +225,38 @@ def unknown_skills(configuration: Configuration, names: Iterable[str]) -> Iterat
                 f"{configuration.path.name} names the skill {skill}, and there is none",
                 f"did you mean {near}?" if near else "add it, or take the entry out of `skills:`",
             )
+
+
+def never_warm(configuration: Configuration, endpoint: Endpoint) -> Iterator[Finding]:
+    """Yield a warning for each tier of an embedded endpoint that is skipped while cold, and is always cold.
+
+    Without a keeper each command begins with no model loaded: a tier is warm only where one before it, or the
+    judge of one, has the same server.
+    """
+    if endpoint.kind != "embedded" or endpoint.engine.keep:
+        return
+    for chain in configuration.chains.values():
+        loaded: set[ServerSpec] = set()
+        for tier in chain.tiers:
+            here = tier.model.endpoint.name == endpoint.name
+            skips = tier.when_cold == "skip" and tier is not chain.tiers[-1]
+            if here and skips and spec_of(tier.model) not in loaded:
+                yield _never_warm(tier.model, chain.name)
+                continue
+            judge = chain.verifier.judge if chain.verifier is not None and tier.verify else None
+            used = (tier.model, *(judge.models if judge is not None else ()))
+            loaded |= {spec_of(model) for model in used if model.endpoint.name == endpoint.name}
+
+
+def _never_warm(model: Model, chain: str) -> Finding:
+    return Finding(
+        f"endpoint {model.endpoint.name}",
+        "warning",
+        f"{model.name}: is never asked in the chain {chain}: its when_cold is skip, and each command begins "
+        "with no model loaded",
+        f"set `keep: true` on endpoint '{model.endpoint.name}', and models stay loaded between commands; or "
+        "set `when_cold: wait`",
+    )
 
 
 def judged_on(

@@ -27,13 +27,15 @@ from hyperguild.cli.diagnosis import (
     eviction_findings,
     hosted_id,
     model_findings,
+    never_warm,
     price_finding,
     unknown_skills,
     unused_endpoint,
     uses_of,
     without_secrets,
 )
-from hyperguild.cli.examine_embedded import embedded_findings, size_in_words
+from hyperguild.cli.examine_embedded import embedded_findings, keeper_finding, size_in_words
+from hyperguild.cli.examine_library import library_findings
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
@@ -104,7 +106,11 @@ class _EndpointDoctor:
         if endpoint.kind == "command":
             findings.append(_program_finding(area, endpoint.argv[0], self._path))
         elif endpoint.kind == "embedded":
+            findings += await library_findings(area, self._env)
             findings += embedded_findings(self._configuration, endpoint, uses)
+            findings += never_warm(self._configuration, endpoint)
+            if endpoint.engine.keep:
+                findings.append(await keeper_finding(endpoint, self._env))
         elif all(finding.level == "ok" for finding in findings):
             findings += await self._of_server(area, endpoint, uses)
         findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]

@@ -10,6 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from hyperguild.adapters.embedded.gguf import fault_of_gguf
+from hyperguild.adapters.embedded.process import INSTALL_HINT, is_installed
 from hyperguild.adapters.probes import EndpointInventory, ListedModel, take_inventory
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.cli.chain_page import money, price_object
@@ -33,7 +34,7 @@ ASKED = ("llama-swap", "openai", "anthropic")
 
 @dataclass(frozen=True, slots=True)
 class Inventories:
-    """What the endpoints said, by name; those that said nothing have an error, in words.
+    """What the endpoints said, by name; errors, in words, of those that said nothing or cannot run models.
 
     By the names of embedded models: `faults` of their files, in words, and `states` of those that are loaded.
     """
@@ -92,7 +93,8 @@ async def take_inventories(
     return Inventories(
         found={name: answer for name, answer in answers.items() if isinstance(answer, EndpointInventory)},
         errors={
-            name: _in_words(answer) for name, answer in answers.items() if isinstance(answer, ModelError)
+            **{name: _in_words(answer) for name, answer in answers.items() if isinstance(answer, ModelError)},
+            **_without_library(configuration),
         },
         faults=_file_faults(configuration),
         states=states or {},
@@ -174,6 +176,14 @@ async def _ask(endpoint: Endpoint, keys: KeyRing) -> EndpointInventory | ModelEr
 
 def _in_words(error: ModelError) -> str:
     return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def _without_library(configuration: Configuration) -> dict[str, str]:
+    """Return the embedded endpoints that can run nothing, each with why."""
+    if is_installed():
+        return {}
+    told = f"llama.cpp, which runs its models, is not installed ({INSTALL_HINT})"
+    return {name: told for name, endpoint in configuration.endpoints.items() if endpoint.kind == "embedded"}
 
 
 def _file_faults(configuration: Configuration) -> dict[str, str]:

@@ -28,8 +28,8 @@ chains.yaml, else null), upstream (what the endpoint calls it), state,
 configured (chains.yaml has it), listed (the endpoint names it, or the file of
 an embedded model can be used; null where it was not asked or did not answer),
 chains (whose tiers it is in), judges (the chains it judges in), aliases and
-price (USD per million tokens). Endpoints that cannot be reached, and files
-that cannot be used, are named on stderr.
+price (USD per million tokens). Endpoints that cannot be reached or
+cannot run models, and files that cannot be used, are named on stderr.
 """
 
 
@@ -40,8 +40,9 @@ that cannot be used, are named on stderr.
 def models(ctx: click.Context, /, *, every: bool, as_json: bool) -> None:
     """List endpoints and models, and which are loaded. Nothing is loaded by it.
 
-    First the models of chains.yaml, then others that the endpoints have. An endpoint that cannot be reached
-    is named with the reason, and so is the file of an embedded model that cannot be used.
+    First the models of chains.yaml, then others that the endpoints have. An endpoint that cannot be reached,
+    or cannot run models, is named with the reason, and so is the file of an embedded model that cannot be
+    used.
     """
     if ctx.invoked_subcommand is not None:
         if every or as_json:

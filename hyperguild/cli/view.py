@@ -34,6 +34,9 @@ REASON_WIDTH = 160
 class PlainView:
     """One line a fact. A context manager, as `LiveView` is."""
 
+    def __init__(self) -> None:
+        self._loading: set[str] = set()
+
     def __enter__(self) -> Self:
         return self
 
@@ -48,10 +51,11 @@ class PlainView:
             case AttemptStarted():
                 self._say(f"{event.model} ({event.tier}) …")
             case Probed(warm_state="cold" | "starting"):
-                self._say(f"{event.model}: {event.warm_state}, loading")
-            case LoadWaiting(loaded=True):
-                self._say(f"{event.model}: loaded in {seconds(event.waited_ms)}")
+                self._say(f"{event.model}: {event.warm_state}")
+            case LoadWaiting():
+                self._tell_load(event)
             case AttemptFinished(attempt=attempt):
+                self._loading.clear()  # a load that failed has no end of its own
                 why = reason(attempt)
                 tail = f": {one_line(why, REASON_WIDTH)}" if why else ""
                 spent = times(attempt)
@@ -60,6 +64,15 @@ class PlainView:
                 self._say(f"warning: {one_line(event.message, 400)}")
             case RunFinished():
                 self._say(summary(event.result))
+
+    def _tell_load(self, event: LoadWaiting) -> None:
+        """Print the beginning and the end of a load; what comes in between says how long it has taken."""
+        if event.loaded:
+            self._loading.discard(event.model)
+            self._say(f"{event.model}: loaded in {seconds(event.waited_ms)}")
+        elif event.model not in self._loading:
+            self._loading.add(event.model)
+            self._say(f"{event.model}: loading")
 
     def _say(self, line: str) -> None:
         click.echo(cleaned(line), err=True)

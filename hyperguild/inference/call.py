@@ -25,7 +25,7 @@ LOADING_TICK_S = 1.0
 UNKNOWN_LOOK_EVERY_S = 1.0
 """How often a server that does not tell what it has loaded is asked again, until the first token."""
 
-EVICTION_LOOK_EVERY_S = {"llama-swap": 2.0, "embedded": 0.02}
+LOOK_EVERY_S = {"llama-swap": 2.0, "embedded": 0.02}
 """A model that was ready but says nothing for so long may have been evicted meanwhile: look again. Asking
 llama-swap costs a request, asking our own engine next to nothing."""
 
@@ -99,11 +99,14 @@ class ModelCaller:
                 return
             await load.asked.wait()
             seen = state
-            # An embedded model that is cold waits for its place; only when it is its turn it is being loaded.
-            settled = {"ready", "cold"} if model.endpoint.kind == "embedded" else {"ready"}
+            every_s = LOOK_EVERY_S[model.endpoint.kind]
+            # An embedded model that is cold waits for its place. Only when its turn has come is it being
+            # loaded, which may be at once.
+            embedded = model.endpoint.kind == "embedded"
+            settled, pause_s = ({"ready", "cold"}, 0.0) if embedded else ({"ready"}, every_s)
             while seen in settled:
-                await self._clock.sleep(EVICTION_LOOK_EVERY_S[model.endpoint.kind])
-                seen = await self._probe.state(model)
+                await self._clock.sleep(pause_s)
+                pause_s, seen = every_s, await self._probe.state(model)
                 if seen == "unknown":
                     return
             if seen == "unknown":

@@ -62,7 +62,17 @@ class FleetProcess:
         return self._running().pid
 
     def start(self) -> Self:
-        """Start the child and wait until it accepts connections. Raises FleetError."""
+        """Start the child and wait until it accepts connections. Raises FleetError.
+
+        Whatever else is raised meanwhile, such as KeyboardInterrupt, ends the child, too.
+        """
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self._url = self._start()
+            undo.pop_all()
+        return self
+
+    def _start(self) -> str:
         given = self._script
         source = str(given) if isinstance(given, Path | str) else "-"
         argv = [sys.executable, "-P", "-m", "hyperguild.simulation", "--script", source, "--host", self._host]
@@ -78,11 +88,9 @@ class FleetProcess:
         line = self._announced(self._process, json.dumps(given or {}) if source == "-" else "")
         if not line:
             self._process.wait()
-            message = self._said()
-            self.stop()
-            raise FleetError(f"the simulated fleet did not start: {message}")
-        self._url = json.loads(line)["url"]
-        return self
+            raise FleetError(f"the simulated fleet did not start: {self._said()}")
+        url: str = json.loads(line)["url"]
+        return url
 
     @staticmethod
     def _announced(process: subprocess.Popen[str], script: str) -> str:
@@ -93,10 +101,12 @@ class FleetProcess:
             process.stdin.write(script)
             process.stdin.close()
         too_late = threading.Timer(START_TIMEOUT_S, process.kill)
+        too_late.daemon = True  # else it would hold up the end of a process that was interrupted
         too_late.start()
-        line = process.stdout.readline()
-        too_late.cancel()
-        return line
+        try:
+            return process.stdout.readline()
+        finally:
+            too_late.cancel()
 
     def stop(self) -> None:
         """End the child: a signal first, and if that does not help, a kill. Does nothing when it has

@@ -134,7 +134,8 @@ def _regex_fault(check: RegexCheck, answer: str) -> str:
     except TimeoutError:
         return f"searching for the regular expression {shown} took more than {REGEX_TIMEOUT_S:g} s"
     if check.expect == "match":
-        return "" if found else f"nothing in the answer matches the regular expression {shown}; it must"
+        unmet = f"something in the answer must match the regular expression {shown}, and nothing does"
+        return "" if found else unmet
     if found is None:
         return ""
     line = answer.count("\n", 0, found.start()) + 1

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hyperguild.cli.demo import TRIAL
+from hyperguild.cli.demo_real import why_not_real
 
 INSTALL = "needs real inference: pip install 'hyperguild[embedded]'"
 
@@ -19,6 +24,13 @@ hidden = lambda cls, name, *rest: None if name == "xllamacpp" else find(name, *r
 PathFinder.find_spec = classmethod(hidden)
 """
 """A sitecustomize.py that hides the extra."""
+
+HANGING = """\
+import os, pathlib, time
+pathlib.Path(os.environ["HOME"], "started").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+"""An xllamacpp.py that is never done loading, and says who it is."""
 
 BROKEN = 'raise ImportError("libgomp.so.1: cannot open shared object file")\n'
 """An xllamacpp.py that does what the real one does on a machine it was not built for."""
@@ -71,6 +83,7 @@ class TestReal:
         said = home.run("demo")
         assert (said.code, said.out) == (0, "2024-03-03\n2024-03-03\ninvalid\n2024-02-29\n")
         introduction, *_ = said.err.partition("\n\n3. März 2024\n")
+        assert introduction.startswith(TRIAL)
         assert "lets 13 of 100 wrong ones pass" in introduction
         assert "fake-cloud is a process here that has prepared answers" in introduction
         lines = said.err.splitlines()
@@ -133,6 +146,20 @@ class TestReal:
         assert (done.returncode, done.stdout) == (0, "2024-03-03\n"), done.stderr
 
 
+class TestInterruptedAtTheStart:
+    """Whatever is being started then, nothing of it holds up the end."""
+
+    @pytest.mark.parametrize("arguments", [(), ("--simulated",)])
+    def test_ctrl_c_after_the_first_line(self, home: Any, arguments: tuple[str, ...]) -> None:
+        process = home.start("demo", *arguments)
+        assert process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "error: interrupted"
+        assert "Traceback" not in err
+
+
 class TestSimulated:
     def test_when_asked_for(self, home: Any) -> None:
         process = home.start("demo", "--simulated")
@@ -146,7 +173,8 @@ class TestSimulated:
     def test_without_the_extra(self, home: Any) -> None:
         said = home.run("demo", "--json", env=before_site_packages(home, "sitecustomize.py", ABSENT))
         assert (said.code, said.json["skill"], said.json["model"]) == (0, "review", "qwen-coder-32b")
-        first, rest = said.err.split("\n", 1)
+        trial, first, rest = said.err.replace("\n\n", "\n", 1).split("\n", 2)
+        assert trial == TRIAL.strip()
         assert first.startswith("No real models here, so this is the simulated demo: ")
         assert first.endswith("(pip install 'hyperguild[embedded]')")
         assert rest.lstrip().startswith("This is a simulation: ")
@@ -168,6 +196,19 @@ class TestSimulated:
         said = home.run("demo", "3 mars 2024", env=before_site_packages(home, name, text))
         assert (said.code, said.out) == (2, "")
         assert said.error.endswith(why)
+
+
+def test_a_trial_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xllamacpp.py").write_text(HANGING, encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    obstacle = why_not_real(limit_s=3.0)
+    assert obstacle is not None
+    assert obstacle.message == "a model that was started for trial was not up within 3 s"
+    hung = int((tmp_path / "started").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(hung, 0)
 
 
 @pytest.mark.parametrize(

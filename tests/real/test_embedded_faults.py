@@ -22,11 +22,12 @@ from real.make_gguf import CONTEXT
 from real.processes import servers_of
 
 from hyperguild.adapters.embedded.engine import Change, Engine
+from hyperguild.adapters.embedded.process import ServerProcess
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.domain.chain import EngineSettings
 from hyperguild.domain.events import Event, LoadWaiting
 from hyperguild.domain.records import Attempt, RunResult
-from hyperguild.errors import ConnectError
+from hyperguild.errors import ConnectError, ServerError
 
 TASK, ANSWER = "3. März 2024", "2024-03-03"
 
@@ -35,6 +36,9 @@ HANG_LIMIT_S = 60.0
 
 MEMORY_BYTES = 1_500_000_000
 """Enough address space for the program and a tiny model."""
+
+FEW_THREADS_BYTES = 800_000_000
+"""Enough for the same, and not for the stacks of 512 threads."""
 
 HUGE_WINDOW = 1_000_000_000
 """The apprentice's memory of so many tokens would take 500 GB."""
@@ -160,6 +164,28 @@ def test_not_enough_memory(tmp_path: Path) -> None:
         f"not enough memory for apprentice.gguf with a window of {HUGE_WINDOW} tokens"
     )
     assert "lower context_window" in fault.error.message
+
+
+def test_not_enough_threads(tmp_path: Path) -> None:
+    chains = chains_with(MODELS / "apprentice.gguf", endpoint="other")
+    chains = chains.replace("other: {kind: embedded", "other: {kind: embedded, threads: 512")
+    limit = (FEW_THREADS_BYTES, FEW_THREADS_BYTES)
+    fault = fault_in(
+        run_command(tmp_path, chains, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
+    )
+    assert fault.error is not None
+    assert (fault.error.kind, fault.error.retryable, fault.retries) == ("server", False, 0)
+    assert fault.error.message.startswith("the system has no thread left for the server of apprentice.gguf")
+    assert "lower threads" in fault.error.message
+
+
+async def test_what_llama_cpp_does_not_want_is_not_laid_to_the_file(tmp_path: Path) -> None:
+    more_than_it_takes = ServerSpec(MODELS / "apprentice.gguf", 64, slots=300)
+    with pytest.raises(
+        ServerError, match=r"the server of apprentice\.gguf did not start: .*n_seq_max"
+    ) as found:
+        await ServerProcess.start(more_than_it_takes)
+    assert (found.value.retryable, found.value.hint) == (False, None)
 
 
 async def test_a_window_that_llama_cpp_cannot_count(tmp_path: Path) -> None:

@@ -90,6 +90,31 @@ def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
         time.sleep(0.02)
 
 
+def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = tmp_path / "fleet.yaml"
+    os.mkfifo(script)
+    program = """
+        import sys
+        from hyperguild.simulation.process import FleetProcess
+        try:
+            FleetProcess(sys.argv[1]).start()
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            sys.stdin.read()
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), str(script)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        with script.open("wb", buffering=0) as written:  # waits for the fleet, which waits for its script
+            parent.send_signal(signal.SIGINT)
+            assert parent.stdout.readline() == "interrupted\n"
+            with pytest.raises(BrokenPipeError):  # nobody reads it any more
+                written.write(b"models: {}")
+        parent.stdin.close()
+        assert parent.wait(timeout=20) == 0  # no timer holds it up
+
+
 def test_the_library_face_tells_what_was_wrong() -> None:
     with pytest.raises(FleetError, match="modles: unknown key"):
         FleetProcess({"modles": {}}).start()

@@ -29,13 +29,20 @@ INSTALL_HINT = "pip install 'hyperguild[embedded]'"
 
 _NO_MEMORY = re.compile(
     r"bad_alloc|MemoryError|[Cc]annot allocate memory|(?:failed|unable) to allocate|out of memory"
-    r"|insufficient memory|[Rr]esource temporarily unavailable|can't start new thread"
-    r"|failed to map segment|mmap failed",
+    r"|insufficient memory|failed to map segment|mmap failed",
 )
 """What llama.cpp, the C++ library, Python and the loader say when there is too little memory."""
 
+_NO_THREAD = re.compile(
+    r"[Tt]hread creation failed|can't start new thread|[Rr]esource temporarily unavailable"
+)
+"""What libgomp, Python and the C++ library say when the system grants no further thread."""
+
 _COMPLAINT = re.compile(r"^[\d.]+ E (?:\S+\s+)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
 """An error in llama.cpp's log: time, level, perhaps a component, function, text. The first is the cause."""
+
+_OF_THE_FILE = re.compile(r"^[\d.]+ E (?:\S+\s+)?(?:gguf_\w+: |\w+: error loading model: )", re.MULTILINE)
+"""An error of its reader of GGUF files, or of what makes a model of one: the file is at fault."""
 
 
 WINDOW_MAX_TOKENS = 2**31 - 1
@@ -237,10 +244,18 @@ def _start_error(spec: ServerSpec, code: int, log: str) -> ModelError:
             hint="lower context_window or slots, take a smaller file, or free memory",
             retryable=False,
         )
+    if _NO_THREAD.search(log):
+        return ServerError(
+            _line(f"the system has no thread left for the server of {spec.name}"),
+            hint="lower threads, raise the limit of processes (ulimit -u), or free memory",
+            retryable=False,
+        )
     if "couldn't bind" in log:
         return ConnectError(f"the server of {spec.name} found its port taken")
-    if complaint is not None:
+    if complaint is not None and _OF_THE_FILE.search(log):
         return _damaged(spec, complaint[1])
+    if complaint is not None:
+        return ServerError(_line(f"the server of {spec.name} did not start: {complaint[1]}"), retryable=False)
     last = next(iter(log.strip().splitlines()[::-1]), "it said nothing")
     message = f"the server of {spec.name} {how_it_ended(code)} while it started: {last}"
     return ServerError(_line(message), retryable=False)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from keeping import keeper_home
 
-from hyperguild.cli.diagnosis import uses_of
+from hyperguild.cli.diagnosis import never_warm, uses_of
 from hyperguild.cli.dry_run import _evicts
 from hyperguild.cli.examine_embedded import embedded_findings
+from hyperguild.cli.examine_library import library_findings
 from hyperguild.cli.main import run_command_line
 from hyperguild.cli.model_table import rows_of, take_inventories
 from hyperguild.config.configuration import Configuration
@@ -38,12 +42,13 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     skill.write_text("---\nname: review\ndescription: Reviews.\n---\nReview it.\n", encoding="utf-8")
     for name, size in SIZES.items():
         (tmp_path / f"{name}.gguf").write_bytes(HEAD + bytes(size - len(HEAD)))
-    # The library is not used, only looked for: these tests need no wheel of it.
+    # The library is not used, only looked for and imported by a child: these tests need no wheel of it.
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     library = tmp_path / "library" / "xllamacpp"
     library.mkdir(parents=True)
     (library / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(library.parent))
+    monkeypatch.setenv("PYTHONPATH", str(library.parent))
 
 
 def write(here: dict[str, Any] | None = None, **sections: Any) -> None:
@@ -105,6 +110,62 @@ class TestDoctor:
         assert error["message"] == "llama.cpp, which runs the models, is not installed"
         assert error["remedy"] == "pip install 'hyperguild[embedded]'"
         assert len(at_level(findings, "ok")) == 4
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ('raise ImportError("libgomp.so.1: no such file")\n', "ImportError: libgomp.so.1: no such file"),
+            ("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n", "the process crashed (SIGILL)"),
+            ("raise SystemExit(2)\n", "ended by itself (exit code 2)"),
+        ],
+        ids=["import error", "crash", "mute"],
+    )
+    def test_a_library_that_cannot_be_loaded(
+        self, text: str, fault: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "library" / "xllamacpp" / "__init__.py").write_text(text, encoding="utf-8")
+        write({"max_loaded": 2})
+        code, findings = doctor(capsys)
+        assert code == 1
+        (error,) = [finding for finding in findings if finding["level"] == "error"]
+        assert error["message"] == (
+            f"llama.cpp, which runs the models, is installed and cannot be loaded: {fault}"
+        )
+        assert "pip install --force-reinstall xllamacpp" in error["remedy"]
+
+    async def test_a_library_that_is_never_done_loading(self, tmp_path: Path) -> None:
+        library = tmp_path / "library" / "xllamacpp" / "__init__.py"
+        library.write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
+        (finding,) = await library_findings("here", os.environ, limit_s=0.5)
+        assert finding.message.endswith("cannot be loaded: it was not done after 0.5 s")
+
+    def test_a_tier_that_is_skipped_by_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        skipped = {"model": "apprentice", "when_cold": "skip", "verify": False}
+        write(chains={"default": [skipped, {"model": "journeyman", "verify": False}]}, verifiers={})
+        code, findings = doctor(capsys)
+        assert code == 0
+        (warning,) = [finding for finding in findings if finding["level"] == "warning"]
+        assert warning["message"] == (
+            "apprentice: is never asked in the chain default: its when_cold is skip, and each command begins "
+            "with no model loaded"
+        )
+        assert "`keep: true` on endpoint 'here'" in warning["remedy"]
+
+    @pytest.mark.parametrize(
+        ("here", "tiers"),
+        [
+            ({"keep": True}, [("apprentice", "skip", True), ("journeyman", "wait", True)]),
+            ({}, [("journeyman", "wait", True), ("apprentice", "skip", True)]),  # the last one is not skipped
+            ({}, [("journeyman", "wait", True), ("judge", "skip", True), ("apprentice", "wait", True)]),
+            ({}, [("judge", "wait", False), ("judge", "skip", False), ("apprentice", "wait", False)]),
+            ({}, [("apprentice", "hedge", True), ("journeyman", "wait", True)]),
+        ],
+        ids=["keep", "last", "loaded as judge", "loaded as tier", "hedge"],
+    )
+    def test_a_tier_that_may_be_warm(self, here: dict[str, Any], tiers: list[tuple[str, str, bool]]) -> None:
+        chain = [{"model": model, "when_cold": cold, "verify": verify} for model, cold, verify in tiers]
+        write({"max_loaded": 2, **here}, chains={"default": chain})
+        assert list(never_warm(configured(), configured().endpoints["here"])) == []
 
     def test_files_that_are_missing_or_damaged(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -200,6 +261,81 @@ class TestDoctor:
         assert "xllamacpp" not in sys.modules
 
 
+class TestDoctorOnTheKeeper:
+    @pytest.fixture(autouse=True)
+    def _runtime(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        with keeper_home() as (folder, env):
+            self.folder = folder
+            for name, value in env.items():
+                monkeypatch.setenv(name, value)
+            yield
+
+    def of_keeper(self, capsys: pytest.CaptureFixture[str], **here: Any) -> tuple[int, Findings]:
+        write({"max_loaded": 2, **here})
+        code, findings = doctor(capsys)
+        return code, [finding for finding in findings if "keeper" in finding["message"]]
+
+    def test_none_runs_and_none_is_started(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.of_keeper(capsys) == (0, [])
+        code, (finding,) = self.of_keeper(capsys, keep=True)
+        assert (code, finding["level"]) == (0, "ok")
+        assert finding["message"] == "keeper: none runs; the first command that needs one starts it"
+        assert not self.folder.path.exists()
+
+    def test_a_folder_that_others_may_enter(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder.path.mkdir()
+        self.folder.path.chmod(0o755)
+        assert self.of_keeper(capsys) == (0, [])
+        code, (finding,) = self.of_keeper(capsys, keep=True)
+        assert (code, finding["level"]) == (1, "error")
+        assert finding["message"].endswith("can be entered by other users")
+        assert finding["remedy"] == f"chmod 700 {self.folder.path}"
+
+    def test_a_log_that_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder.make()
+        self.folder.log.mkdir()
+        code, (finding,) = self.of_keeper(capsys, keep=True)
+        assert (code, finding["level"]) == (1, "error")
+        assert "has a keeper-1.log that cannot be written to" in finding["message"]
+        self.folder.log.rmdir()
+
+    @pytest.mark.parametrize(
+        ("speech", "message"),
+        [
+            (
+                (
+                    b'{"type": "hello", "version": "9", "pid": 7}\n{"type": "status", "status": {"pid": 7, '
+                    b'"version": "9", "started_at": "2024-02-29T00:00:00Z", "models": []}}\n'
+                ),
+                "keeper: process 7 of hyperguild 9, holds no model",
+            ),
+            (b"220 mail\n", "a message to or from the keeper was not understood"),
+            (b'{"type": "stop"}\n', "what listens in the keeper's place is no keeper"),
+        ],
+    )
+    def test_what_listens_is_asked(
+        self, speech: bytes, message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder.make()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.folder.socket))
+            listener.listen()
+            threading.Thread(target=speak, args=(listener, speech)).start()
+            code, (finding,) = self.of_keeper(capsys, keep=True)
+        assert finding["message"] == message
+        assert (code, finding["level"]) in {(0, "ok"), (1, "error")}
+        assert (code == 0) is message.startswith("keeper: process 7")
+
+
+def speak(listener: socket.socket, speech: bytes) -> None:
+    """Say the same to whoever comes first, and wait until it hangs up."""
+    visitor, _ = listener.accept()
+    with visitor:
+        visitor.sendall(speech)
+        while visitor.recv(4096):
+            pass
+
+
 class TestModels:
     def test_the_table(self, capsys: pytest.CaptureFixture[str]) -> None:
         write()
@@ -211,6 +347,18 @@ class TestModels:
             "here      journeyman  cold   free          default",
             "here      judge       cold   free          judge of default",
         ]
+
+    def test_the_extra_is_not_installed(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+        write()
+        told = "here: llama.cpp, which runs its models, is not installed (pip install 'hyperguild[embedded]')"
+        code, out, err = run(capsys, "models")
+        assert (code, err) == (0, "")
+        assert told in " ".join(out.split())
+        code, out, err = run(capsys, "models", "--json")
+        assert (code, err, len(json.loads(out))) == (0, f"warning: {told}\n", 3)
 
     def test_a_file_that_cannot_be_used_is_named(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
