@@ -14,7 +14,7 @@ from hyperguild.adapters.embedded.client import EmbeddedClient
 from hyperguild.adapters.embedded.engine import Engine
 from hyperguild.adapters.embedded.host import ModelHost
 from hyperguild.adapters.embedded.keeper_client import KeeperHost
-from hyperguild.adapters.embedded.keeper_wire import key_of
+from hyperguild.adapters.embedded.keeper_wire import terms_of
 from hyperguild.adapters.embedded.location import keeper_folder
 from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.models import open_client
@@ -108,7 +108,7 @@ def open_host(endpoint: Endpoint, env: Mapping[str, str]) -> ModelHost:
     """Return who loads the models of an `embedded` endpoint: this process, or the user's keeper."""
     if endpoint.engine.keep:
         probe_timeout_s = endpoint.probe_timeout_ms / 1000
-        return KeeperHost(keeper_folder(env), key_of(endpoint), probe_timeout_s=probe_timeout_s)
+        return KeeperHost(keeper_folder(env), terms_of(endpoint), probe_timeout_s=probe_timeout_s)
     return Engine(endpoint.engine, max_users=endpoint.max_concurrency)
 
 

@@ -1,17 +1,21 @@
-"""Looks at what `hyperguild doctor` reports on embedded endpoints: the extra, model files, memory."""
+"""Looks at what `hyperguild doctor` reports on embedded endpoints: extra, model files, memory, keeper."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hyperguild.adapters.embedded.gguf import fault_of_gguf
+from hyperguild.adapters.embedded.keeper_client import keeper_status
+from hyperguild.adapters.embedded.location import keeper_folder
 from hyperguild.adapters.embedded.process import INSTALL_HINT, is_installed
 from hyperguild.adapters.embedded.spec import ServerSpec, spec_of
 from hyperguild.cli.diagnosis import Finding, Use, judged_on
+from hyperguild.cli.kept_models import keeper_in_words
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Endpoint, Model
+from hyperguild.errors import ModelError
 
 MEMINFO = Path("/proc/meminfo")
 """Where Linux says how much memory is free; elsewhere it is not looked at."""
@@ -27,6 +31,20 @@ def embedded_findings(
     for use in uses:
         yield from _of_file(area, use, free)
     yield from _of_evictions(area, configuration, endpoint)
+
+
+async def keeper_finding(endpoint: Endpoint, env: Mapping[str, str]) -> Finding:
+    """Return how the keeper of an endpoint with `keep: true` is, or what is in its way; none is started."""
+    area = f"endpoint {endpoint.name}"
+    folder = keeper_folder(env)
+    try:
+        status = await keeper_status(folder)
+        if status is not None:
+            return Finding(area, "ok", f"keeper: {keeper_in_words(status)}")
+        folder.check()
+    except ModelError as error:
+        return Finding(area, "error", error.message, error.hint or "set `keep: false` on the endpoint")
+    return Finding(area, "ok", "keeper: none runs; the first command that needs one starts it")
 
 
 def available_bytes(meminfo: Path) -> int | None:

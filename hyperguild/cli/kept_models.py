@@ -15,7 +15,7 @@ from hyperguild.adapters.embedded.keeper_client import (
     keeper_status,
     stop_keeper,
 )
-from hyperguild.adapters.embedded.keeper_wire import HeldModel, KeeperStatus, key_of
+from hyperguild.adapters.embedded.keeper_wire import HeldModel, KeeperStatus, terms_of
 from hyperguild.adapters.embedded.location import KeeperFolder, keeper_folder
 from hyperguild.adapters.embedded.spec import spec_of
 from hyperguild.cli.output import seconds
@@ -46,7 +46,7 @@ class Kept:
         if self.error is not None:
             page.add((self.error, "red"), hang=2)
         elif self.status is not None:
-            page.add(("keeper", "bold"), (f": {_in_words(self.status)}", ""), hang=2)
+            page.add(("keeper", "bold"), (f": {keeper_in_words(self.status)}", ""), hang=2)
 
 
 async def look_at_keeper(configuration: Configuration, env: Mapping[str, str]) -> Kept:
@@ -71,6 +71,13 @@ async def stopped_keeper(env: Mapping[str, str]) -> KeeperStatus | None:
     return await stop_keeper(keeper_folder(env))
 
 
+def keeper_in_words(status: KeeperStatus) -> str:
+    """Return which process it is, its version where that is another than ours, and what it holds."""
+    version = "" if status.version == __version__ else f" of hyperguild {one_line(status.version, 40)}"
+    held = ", ".join(f"{_name(model)} ({_use(model)})" for model in status.models)
+    return f"process {status.pid}{version}, holds {held or 'no model'}"
+
+
 def stop_in_words(status: KeeperStatus | None) -> str:
     """Return what stopping came to, as a line; `status` is the one before."""
     if status is None:
@@ -93,14 +100,8 @@ def _is_kept(model: Model) -> bool:
 
 
 async def _state(model: Model, folder: KeeperFolder) -> WarmState:
-    async with aclosing(KeeperHost(folder, key_of(model.endpoint), probe_timeout_s=ANSWER_LIMIT_S)) as host:
+    async with aclosing(KeeperHost(folder, terms_of(model.endpoint), probe_timeout_s=ANSWER_LIMIT_S)) as host:
         return await host.state(spec_of(model))
-
-
-def _in_words(status: KeeperStatus) -> str:
-    version = "" if status.version == __version__ else f" of hyperguild {one_line(status.version, 40)}"
-    held = ", ".join(f"{_name(model)} ({_use(model)})" for model in status.models)
-    return f"process {status.pid}{version}, holds {held or 'no model'}"
 
 
 def _use(model: HeldModel) -> str:

@@ -59,7 +59,7 @@ def random_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class User:
-    """Somebody who starts programs; `mark` is in the environment of everything that they start."""
+    """Somebody who starts programs; `mark` is in the environment of all that they start, in a variable that is passed on."""
 
     folder: Path
     mark: str
@@ -74,7 +74,7 @@ class User:
         process = subprocess.Popen(
             [sys.executable, *argv],
             cwd=self.folder,
-            env={**kept, "HOME": str(self.folder), "LIFETIME_TEST": self.mark, "PYTHONUTF8": "1"},
+            env={**kept, "HOME": str(self.folder), "XDG_LIFETIME_TEST": self.mark, "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

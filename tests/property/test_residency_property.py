@@ -37,6 +37,11 @@ class Residency(RuleBasedStateMachine):
         self.waiters.append(Waiter(self.tickets, spec))
         self.proceed()
 
+    @rule(spec=specs, max_loaded=st.integers(1, 4), max_users=st.integers(1, 4))
+    def ask_with_other_settings(self, spec: ServerSpec, max_loaded: int, max_users: int) -> None:
+        self.max_loaded, self.max_users = max_loaded, max_users
+        self.ask(spec)
+
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         if self.waiters:
@@ -70,8 +75,10 @@ class Residency(RuleBasedStateMachine):
     @invariant()
     def no_more_places_than_there_are(self) -> None:
         if hasattr(self, "residents"):
-            assert len(self.residents) <= self.max_loaded
-            assert sum(one.users for one in self.residents.values()) <= self.max_users
+            staying = {spec: one for spec, one in self.residents.items() if one.phase != "stopping"}
+            if len(staying) > self.max_loaded:  # there may have been more places
+                wanted = {waiter.spec for waiter in self.waiters}
+                assert all(one.users or spec in wanted for spec, one in staying.items())
             assert all(one.users <= spec.slots for spec, one in self.residents.items())
             assert self.move() is None
 
@@ -107,9 +114,11 @@ class Residency(RuleBasedStateMachine):
                     self.served.append(ticket)
                     one = self.residents[waiter.spec]
                     assert one.phase == "ready"
+                    assert sum(other.users for other in self.residents.values()) < self.max_users
                     self.residents[waiter.spec] = replace(one, users=one.users + 1, used_at=self.now)
                 case Start(spec):
                     assert spec not in self.residents
+                    assert len(self.residents) < self.max_loaded
                     self.residents[spec] = Residence("starting", 0, self.now)
                     self.swaps += 1
                 case Stop(spec):
@@ -165,3 +174,13 @@ def test_a_load_that_nobody_waits_for_is_given_up_for_another() -> None:
 def test_one_place_coming_free_is_enough_for_one() -> None:
     state = {A: Residence("stopping", 0, 0.0), B: Residence("ready", 0, 0.0)}
     assert next_move(state, [Waiter(2, C)], max_loaded=2, max_users=8) is None
+
+
+def test_where_fewer_places_are_left_idle_models_leave_and_nobody_has_to_wait_for_that() -> None:
+    loaded = {A: Residence("ready", 0, 1.0), B: Residence("ready", 1, 0.0), C: Residence("ready", 0, 2.0)}
+    assert next_move(loaded, [], max_loaded=3, max_users=8) is None
+    assert next_move(loaded, [], max_loaded=2, max_users=8) == Stop(A)
+    assert next_move(loaded, [Waiter(9, A)], max_loaded=1, max_users=8) == Grant(9)
+    leaving = {**loaded, A: Residence("stopping", 0, 1.0)}
+    assert next_move(leaving, [], max_loaded=2, max_users=8) is None
+    assert next_move(leaving, [], max_loaded=1, max_users=8) == Stop(C)

@@ -91,6 +91,21 @@ class Engine:
         self._closed = False
         self._lives: set[asyncio.Task[None]] = set()
 
+    @property
+    def ttl_s(self) -> float:
+        """How long a model stays loaded without use."""
+        return self._settings.ttl_s
+
+    def adopt(self, settings: EngineSettings, *, max_users: int) -> None:
+        """Take other settings for those that it was made with.
+
+        They hold for what is loaded, too. Where fewer models may be loaded than are, the next lease makes the
+        others leave, not this: it should come at once.
+        """
+        self._settings, self._max_users = settings, max_users
+        for resident in self._residents.values():
+            resident.touched.set()  # it may be due to leave sooner, or later
+
     @asynccontextmanager
     async def lease(self, spec: ServerSpec) -> AsyncGenerator[Lease, None]:
         """See `ModelHost.lease`."""

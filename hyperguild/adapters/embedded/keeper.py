@@ -1,9 +1,9 @@
 """The keeper: a small process that holds models loaded between commands.
 
 `python -P -m hyperguild.adapters.embedded.keeper FOLDER` returns once a keeper listens in that folder; it
-goes on in the background. There is one at most: it holds a lock for as long as it lives. It ends when it was
-told to, or a moment after its last model has left and its last client has hung up. However it ends, its model
-servers end with it.
+goes on in the background. There is one at most: it holds a lock for as long as it lives; whoever finds it
+locked exits with `OTHER_KEEPS`. It ends when it was told to, or a moment after its last model has left and
+its last client has hung up. However it ends, its model servers end with it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from hyperguild import __version__
 from hyperguild.adapters.embedded.engine import Change, Engine
 from hyperguild.adapters.embedded.host import Lease
 from hyperguild.adapters.embedded.keeper_wire import (
+    BEGINS,
     MAX_LINE_BYTES,
+    OTHER_KEEPS,
     Channel,
-    EngineKey,
+    EngineTerms,
     Fate,
     FateRequest,
     Granted,
@@ -62,12 +64,12 @@ BACKLOG = 128
 
 
 class Keeper:
-    """Engines for whoever connects: one for each `EngineKey`. `say` takes lines for the log."""
+    """Engines for whoever connects: one for each endpoint's name. `say` takes lines for the log."""
 
     def __init__(self, *, started_at: datetime, say: Callable[[str], None]) -> None:
         self._started_at = started_at
         self._say = say
-        self._engines: dict[EngineKey, Engine] = {}
+        self._engines: dict[str, Engine] = {}
         self._visits: set[asyncio.Task[None]] = set()
         self._stirred = asyncio.Event()
         self._unloaded = asyncio.Event()
@@ -102,23 +104,23 @@ class Keeper:
         now = asyncio.get_running_loop().time()
         models = tuple(
             HeldModel(
-                endpoint=key.endpoint,
+                endpoint=endpoint,
                 file=spec.gguf,
                 context_tokens=spec.context_tokens,
                 slots=spec.slots,
                 state="cold" if residence.phase == "stopping" else residence.phase,
                 users=residence.users,
                 idle_s=0.0 if residence.users else round(now - residence.used_at, 3),
-                ttl_s=key.ttl_s,
+                ttl_s=engine.ttl_s,
             )
-            for key, engine in self._engines.items()
+            for endpoint, engine in self._engines.items()
             for spec, residence in engine.residents().items()
         )
         return KeeperStatus(os.getpid(), __version__, self._started_at, models)
 
-    async def state(self, key: EngineKey, spec: ServerSpec) -> WarmState:
+    async def state(self, endpoint: str, spec: ServerSpec) -> WarmState:
         """See `ModelHost.state`."""
-        engine = self._engines.get(key)
+        engine = self._engines.get(endpoint)
         return "cold" if engine is None else await engine.state(spec)
 
     async def hold(self, request: LeaseRequest, channel: Channel, granted: asyncio.Future[Lease]) -> None:
@@ -148,11 +150,16 @@ class Keeper:
         await self._unloaded.wait()
         return Stopped(held)
 
-    def _engine(self, key: EngineKey) -> Engine:
-        if key not in self._engines:
-            settings = EngineSettings(max_loaded=key.max_loaded, ttl_s=key.ttl_s)
-            self._engines[key] = Engine(settings, max_users=key.max_users, observe=self._note)
-        return self._engines[key]
+    def _engine(self, terms: EngineTerms) -> Engine:
+        """Return the endpoint's engine; the newest settings hold."""
+        settings = EngineSettings(max_loaded=terms.max_loaded, ttl_s=terms.ttl_s)
+        engine = self._engines.get(terms.endpoint)
+        if engine is None:
+            engine = Engine(settings, max_users=terms.max_users, observe=self._note)
+            self._engines[terms.endpoint] = engine
+        else:
+            engine.adopt(settings, max_users=terms.max_users)
+        return engine
 
     def _note(self, change: Change) -> None:
         if change.reason == "crashed":
@@ -169,13 +176,19 @@ class Keeper:
             except TimeoutError:
                 return
 
-    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until its end."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine of a stream server is a task
-        self._visits.add(task)
+    def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin to serve a connection, in a task of ours: asyncio's own complains when it is cancelled."""
+        visit = asyncio.create_task(self._attend(Channel(reader, writer)))
+        self._visits.add(visit)
+        visit.add_done_callback(self._left)
         self._stirred.set()
-        channel = Channel(reader, writer)
+
+    def _left(self, visit: asyncio.Task[None]) -> None:
+        self._visits.discard(visit)
+        self._stirred.set()
+
+    async def _attend(self, channel: Channel) -> None:
+        """Serve one connection until its end."""
         try:
             if not self._ending:  # who comes too late finds the line dead, and starts a new keeper
                 await channel.send(Hello(__version__, os.getpid()))
@@ -184,8 +197,6 @@ class Keeper:
             await channel.send(refused(error))
         finally:
             channel.close()
-            self._visits.discard(task)
-            self._stirred.set()
 
     async def _say_goodbye(self) -> None:
         if self._visits:
@@ -216,7 +227,7 @@ class _Visit:
                     case FateRequest() if self._granted.done():
                         await channel.send(Fate(await self._granted.result().fate()))
                     case StateRequest(engine, spec):
-                        await channel.send(State(await keeper.state(engine, spec)))
+                        await channel.send(State(await keeper.state(engine.endpoint, spec)))
                     case StatusRequest():
                         await channel.send(Status(keeper.status()))
                     case StopRequest():
@@ -235,23 +246,28 @@ def _remove(path: Path) -> None:
 
 
 def main() -> None:
-    """Become the keeper of the folder, or return where there is one. Exits with a message where it cannot."""
+    """Become the keeper of the folder. Exits with a message where that cannot be."""
     os.umask(0o077)
     folder = KeeperFolder(Path(sys.argv[1]))
     try:
         folder.make()
         lock = _locked(folder)
         if lock is None:
-            return
+            sys.exit(OTHER_KEEPS)
+        # Whoever started this hears of all that fails until here, and of nothing that fails later.
+        log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         listener = _listening(folder)
+        child = os.fork()
     except ModelError as error:
         sys.exit(error.message)
     except OSError as exc:
         sys.exit(f"{exc.filename or folder.path}: {exc.strerror or exc}")
-    if os.fork():
+    if child:
         os._exit(0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    _settle(folder)
+    with suppress(OSError):  # a full disk: without its id, it is only harder to find
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    _settle(log)
+    say(f"process {os.getpid()} {BEGINS}")
     asyncio.run(_keep(listener))
 
 
@@ -283,13 +299,12 @@ def _listening(folder: KeeperFolder) -> socket.socket:
     return listener
 
 
-def _settle(folder: KeeperFolder) -> None:
-    """Let go of the folder and the standard streams of who started the keeper."""
+def _settle(log: int) -> None:
+    """Let go of the folder and the standard streams of who started the keeper; they become the log."""
     if "PYTHONPATH" in os.environ:  # model servers must find the package from another folder as well
         entries = os.environ["PYTHONPATH"].split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
     os.chdir("/")
-    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from hyperguild.adapters.embedded.environment import child_environment
 from hyperguild.adapters.embedded.host import Lease, Served
 from hyperguild.adapters.embedded.keeper_wire import (
+    BEGINS,
     MAX_LINE_BYTES,
+    OTHER_KEEPS,
     Channel,
-    EngineKey,
+    EngineTerms,
     Fate,
     FateRequest,
     Granted,
@@ -38,6 +42,9 @@ from hyperguild.errors import ConnectError, ModelError, ProtocolError
 START_LIMIT_S = 15.0
 """A keeper is there after half a second; on a machine that is busy it takes several."""
 
+STARTS = 3
+"""A keeper ends where nobody comes for a second; when so many in a row are gone, something else fails."""
+
 LOOK_AGAIN_S = 0.05
 """How long another keeper is given that is on its way, in or out."""
 
@@ -57,13 +64,14 @@ class KeeperHost:
     A keeper that runs is used, whoever started it; `lease` starts one where there is none.
     """
 
-    def __init__(self, folder: KeeperFolder, engine: EngineKey, *, probe_timeout_s: float) -> None:
+    def __init__(self, folder: KeeperFolder, engine: EngineTerms, *, probe_timeout_s: float) -> None:
         self._folder = folder
         self._engine = engine
         self._probe_timeout_s = probe_timeout_s
         self._starting = asyncio.Lock()
         self._asking = asyncio.Lock()
         self._line: Channel | None = None
+        self._closed = False
 
     @asynccontextmanager
     async def lease(self, spec: ServerSpec) -> AsyncGenerator[Lease, None]:
@@ -89,6 +97,7 @@ class KeeperHost:
 
     async def aclose(self) -> None:
         """Hang up; the models stay loaded. Safe to call twice."""
+        self._closed = True  # a question under way closes the line that it has
         line, self._line = self._line, None
         if line is not None:
             line.close()
@@ -104,7 +113,7 @@ class KeeperHost:
             await line.send(StateRequest(self._engine, spec))
             answer = await line.receive()
         finally:
-            if isinstance(answer, State):
+            if isinstance(answer, State) and not self._closed:
                 self._line = line
             else:
                 line.close()
@@ -113,6 +122,7 @@ class KeeperHost:
         return "cold" if answer is None else "unknown"  # a keeper that is gone has no models
 
     async def _connected(self) -> Channel:
+        starts = 0
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 while True:
@@ -120,10 +130,12 @@ class KeeperHost:
                         channel = await connect(self._folder)
                         if channel is not None:
                             return channel
-                        await _start(self._folder)
+                        starts += await _start(self._folder)
                         channel = await connect(self._folder)
                         if channel is not None:
                             return channel
+                    if starts == STARTS:
+                        raise _no_keeper(f"it ends at once{_last_words(self._folder)}")
                     await asyncio.sleep(LOOK_AGAIN_S)
         except TimeoutError:
             raise _mute(self._folder) from None
@@ -185,7 +197,8 @@ async def _ended(folder: KeeperFolder, pid: int) -> None:
     """Wait for the end of a keeper that has said goodbye."""
     try:
         async with asyncio.timeout(STOP_LIMIT_S):
-            while folder.keeper_pid() == pid:  # noqa: ASYNC110  # nothing tells of another process's end
+            # Nothing tells of another process's end.
+            while folder.is_kept() and folder.keeper_pid() in {pid, None}:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_AGAIN_S)
     except TimeoutError:
         raise _mute(folder) from None
@@ -218,13 +231,29 @@ async def _fate(channel: Channel) -> str | None:
     return answer.fate if isinstance(answer, Fate) else None
 
 
-async def _start(folder: KeeperFolder) -> None:
+async def _start(folder: KeeperFolder) -> bool:
     """Run the starter, which returns once a keeper listens. Cancelling kills it.
 
-    Raises `ConnectError` (not retryable) where no keeper can be started.
+    Returns False where another keeper is there, or on its way out. Raises `ConnectError` (not retryable)
+    where no keeper can be started.
     """
     folder.make()
     try:
+        code, said = await _run_starter(folder)
+    except OSError as exc:
+        raise _no_keeper(exc.strerror or str(exc)) from exc
+    if code not in {0, OTHER_KEEPS}:
+        raise _no_keeper(_last_line(said) or "it said nothing")
+    return code == 0
+
+
+async def _run_starter(folder: KeeperFolder) -> tuple[int, bytes]:
+    """Return the starter's exit code, and what it said until the keeper let go of its standard error.
+
+    That is a socket of ours: a pipe of asyncio's would stay open where the keeper outlives our waiting.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
         starter = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # what lies in the working directory must not be imported
@@ -233,19 +262,22 @@ async def _start(folder: KeeperFolder) -> None:
             os.fspath(folder.path),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=theirs.fileno(),
             start_new_session=True,  # neither Ctrl-C nor the terminal's end is for the keeper
+            env=child_environment(os.environ),
         )
-    except OSError as exc:
-        raise _no_keeper(exc.strerror or str(exc)) from exc
-    try:
-        _, said = await starter.communicate()
-    finally:
-        if starter.returncode is None:
-            starter.kill()
-            await starter.wait()
-    if starter.returncode:
-        raise _no_keeper(_last_line(said))
+        try:
+            theirs.close()
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            try:
+                said = await reader.read()
+            finally:
+                writer.close()
+            return await starter.wait(), said
+        finally:
+            if starter.returncode is None:
+                starter.kill()
+                await starter.wait()
 
 
 def _not(answer: Message | None) -> ModelError:
@@ -263,21 +295,26 @@ def _no_keeper(why: str) -> ConnectError:
 
 
 def _mute(folder: KeeperFolder) -> ConnectError:
-    """Return the error of a keeper that says nothing, or ends as soon as it was started."""
+    """Return the error of a keeper that lives and says nothing."""
     pid = folder.keeper_pid()
-    try:
-        said = _last_line(folder.log.read_bytes()) if folder.log.exists() else ""
-    except OSError:
-        said = ""
     process = "" if pid is None else f" (process {pid})"
-    last = f"; its last words: {said}" if said else ""
     return ConnectError(
-        one_line(f"the keeper{process} does not answer{last}", 400),
+        one_line(f"the keeper{process} does not answer{_last_words(folder)}", 400),
         hint="set `keep: false` on the endpoint" if pid is None else f"kill -9 {pid}",
         retryable=False,
     )
 
 
+def _last_words(folder: KeeperFolder) -> str:
+    """Return what the newest keeper said last, as a clause to be added; empty where it said nothing."""
+    try:
+        log = folder.log.read_bytes()
+    except OSError:
+        log = b""
+    said = _last_line(log.rpartition(f" {BEGINS}\n".encode())[2])
+    return f"; its last words: {said}" if said else ""
+
+
 def _last_line(said: bytes) -> str:
     lines = said.decode("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else ""

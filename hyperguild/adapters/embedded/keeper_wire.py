@@ -24,16 +24,23 @@ from hyperguild.errors import ErrorKind, ModelError, ProtocolError
 MAX_LINE_BYTES = 65_536
 """The longest line has two paths in it, of 4096 bytes each, every one of them escaped."""
 
+OTHER_KEEPS = 3
+"""Exit code of a keeper's program that found the folder kept: that other one may be about to end, though."""
+
+BEGINS = "begins"
+"""Last word of a keeper's first line in its log, which has the lines of those before it, too."""
+
 STRICT = ConfigDict(extra="forbid")
 
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
-class EngineKey:
-    """Which of the keeper's engines is meant; the first who names one gives it these settings.
+class EngineTerms:
+    """Which of the keeper's engines is meant, and the settings that it takes with a lease.
 
-    Endpoints of one name and the same settings share an engine, whatever project they are of. See
-    `EngineSettings` for `max_loaded` and `ttl_s`; at most `max_users` requests are served at once.
+    Endpoints of one name share an engine, whatever project they are of: all their models together are no more
+    than `max_loaded`. See `EngineSettings` for it and `ttl_s`; at most `max_users` requests are served at
+    once.
     """
 
     endpoint: str
@@ -42,10 +49,10 @@ class EngineKey:
     max_users: Annotated[int, Field(ge=1)]
 
 
-def key_of(endpoint: Endpoint) -> EngineKey:
-    """Return the engine for the models of an `embedded` endpoint."""
+def terms_of(endpoint: Endpoint) -> EngineTerms:
+    """Return the engine for the models of an `embedded` endpoint, with its settings."""
     engine = endpoint.engine
-    return EngineKey(endpoint.name, engine.max_loaded, engine.ttl_s, endpoint.max_concurrency)
+    return EngineTerms(endpoint.name, engine.max_loaded, engine.ttl_s, endpoint.max_concurrency)
 
 
 @with_config(STRICT)
@@ -53,7 +60,7 @@ def key_of(endpoint: Endpoint) -> EngineKey:
 class LeaseRequest:
     """Answered by `Granted` when it is our turn and the model is loaded: that may take minutes."""
 
-    engine: EngineKey
+    engine: EngineTerms
     spec: ServerSpec
     type: Literal["lease"] = "lease"
 
@@ -69,9 +76,9 @@ class FateRequest:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class StateRequest:
-    """Answered by `State`. Nothing is loaded by it."""
+    """Answered by `State`. Nothing is loaded by it, and the engine keeps its settings."""
 
-    engine: EngineKey
+    engine: EngineTerms
     spec: ServerSpec
     type: Literal["state?"] = "state?"
 

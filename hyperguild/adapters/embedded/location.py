@@ -62,7 +62,7 @@ class KeeperFolder:
         if status.st_uid != os.geteuid():
             raise self._refused("belongs to another user")
         if status.st_mode & 0o077:
-            raise self._refused("can be entered by other users", f"chmod 700 {self._shown()}")
+            raise self._refused("can be entered by other users", f"chmod 700 {_shown(self.path)}")
         return True
 
     def make(self) -> None:
@@ -79,24 +79,45 @@ class KeeperFolder:
             raise self._refused(f"cannot be made: {exc.strerror or exc}") from exc
         self.exists()
 
-    def keeper_pid(self) -> int | None:
-        """Return the id of the keeper's process; None where none lives, or it has only just begun to."""
+    def check(self) -> None:
+        """Look whether a keeper could be started here; nothing is made.
+
+        Raises `ConnectError` for what can be seen without trying.
+        """
+        if not self.exists():
+            above = next((parent for parent in self.path.parents if parent.exists()), self.path)
+            if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+                raise self._refused(f"cannot be made: {_shown(above)} cannot be written to")
+            return
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise self._refused("cannot be written to", f"chmod 700 {_shown(self.path)}")
+        for file in (self.lock, self.log):
+            if file.exists() and not (file.is_file() and os.access(file, os.R_OK | os.W_OK)):
+                raise self._refused(f"has a {file.name} that cannot be written to", f"remove {_shown(file)}")
+
+    def is_kept(self) -> bool:
+        """Return whether a keeper lives, or one has just begun to."""
         try:
-            with self.lock.open(encoding="ascii") as lock:
+            with self.lock.open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
         except BlockingIOError:
-            with suppress(OSError, ValueError):
-                return int(self.lock.read_text(encoding="ascii"))
+            return True
         except OSError:
             pass  # there is no lock: nobody has ever been here
+        return False
+
+    def keeper_pid(self) -> int | None:
+        """Return the id of the keeper's process.
+
+        None where none lives, it has only just begun to, or its disk was full then.
+        """
+        if self.is_kept():
+            with suppress(OSError, ValueError):
+                return int(self.lock.read_text(encoding="ascii"))
         return None
 
-    def _shown(self) -> str:
-        return one_line(str(self.path), PATH_SHOWN_CHARS)
-
     def _refused(self, why: str, hint: str | None = None) -> ConnectError:
-        message = f"the keeper's folder, {self._shown()}, {why}"
+        message = f"the keeper's folder, {_shown(self.path)}, {why}"
         return ConnectError(
             message, hint=hint or "mend that, or set `keep: false` on the endpoint", retryable=False
         )
@@ -123,6 +144,10 @@ def keeper_folder(env: Mapping[str, str]) -> KeeperFolder:
     if temporary.is_absolute() and _fits(short):
         return short
     return KeeperFolder(Path("/tmp") / name)  # noqa: S108  # refused where it is not the user's own
+
+
+def _shown(path: Path) -> str:
+    return one_line(str(path), PATH_SHOWN_CHARS)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -71,7 +71,8 @@ def next_move(
     """Return the next thing to do, None where nothing can be done now.
 
     `waiters` are in the order of their tickets. At most `max_loaded` models have a place (one that is being
-    stopped still has its), and at most `max_users` requests are served at once.
+    stopped still has its), and at most `max_users` requests are served at once. Where more have one, because
+    fewer may now than before, the idle ones leave.
     """
     homeless = [waiter for waiter in waiters if waiter.spec not in residents]
     due = [waiter for waiter in waiters if _is_due(waiter, residents.get(waiter.spec), homeless)]
@@ -79,12 +80,10 @@ def next_move(
         for waiter in due:
             if residents[waiter.spec].users < waiter.spec.slots:
                 return Grant(waiter.ticket)
-    if not homeless:
-        return None
-    if len(residents) < max_loaded:
+    if homeless and len(residents) < max_loaded:
         return Start(homeless[0].spec)
     places_coming = sum(one.phase == "stopping" for one in residents.values())
-    if places_coming >= len({waiter.spec for waiter in homeless}):
+    if places_coming >= len(residents) - max_loaded + len({waiter.spec for waiter in homeless}):
         return None
     return _eviction(residents, waiters, {waiter.spec for waiter in due})
 

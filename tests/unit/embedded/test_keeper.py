@@ -8,7 +8,9 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from keeping import is_running, keeper_home, keepers_of, kill_keeper, until
@@ -19,7 +21,7 @@ from hyperguild.adapters.embedded import keeper_client
 from hyperguild.adapters.embedded.host import Served
 from hyperguild.adapters.embedded.keeper import LOG_MAX_BYTES, say
 from hyperguild.adapters.embedded.keeper_client import KeeperHost, keeper_status, stop_keeper
-from hyperguild.adapters.embedded.keeper_wire import EngineKey, KeeperStatus
+from hyperguild.adapters.embedded.keeper_wire import BEGINS, EngineTerms, KeeperStatus
 from hyperguild.adapters.embedded.location import KeeperFolder
 from hyperguild.adapters.embedded.process import is_installed
 from hyperguild.adapters.embedded.spec import ServerSpec
@@ -33,7 +35,7 @@ pytestmark = [
 
 APPRENTICE = ServerSpec(tiny_fleet_dir() / "apprentice.gguf", 512, threads=1)
 JUDGE = ServerSpec(tiny_fleet_dir() / "judge.gguf", 512, threads=1)
-KEY = EngineKey("here", max_loaded=1, ttl_s=300.0, max_users=8)
+TERMS = EngineTerms("here", max_loaded=1, ttl_s=300.0, max_users=8)
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def folder() -> Iterator[KeeperFolder]:
         yield folder
 
 
-def host_in(folder: KeeperFolder, key: EngineKey = KEY) -> KeeperHost:
-    return KeeperHost(folder, key, probe_timeout_s=10.0)
+def host_in(folder: KeeperFolder, terms: EngineTerms = TERMS) -> KeeperHost:
+    return KeeperHost(folder, terms, probe_timeout_s=10.0)
 
 
 async def served(host: KeeperHost, spec: ServerSpec = APPRENTICE) -> Served:
@@ -117,9 +119,39 @@ async def test_max_loaded_holds_over_all_clients_of_an_engine(folder: KeeperFold
     await host.aclose()
 
 
+@pytest.mark.parametrize("changed", [{"ttl_s": 301.0}, {"max_users": 7}, {"max_loaded": 1}], ids=list)
+async def test_max_loaded_holds_when_settings_change(folder: KeeperFolder, changed: dict[str, Any]) -> None:
+    """The newest settings win, for what is loaded as well; a request's own model is not what leaves."""
+    two = replace(TERMS, max_loaded=2) if "max_loaded" in changed else TERMS
+    host = host_in(folder, two)
+    await served(host, APPRENTICE)
+    await served(host, JUDGE)
+    before = await served(host, JUDGE)
+    wanted = JUDGE
+    if two.max_loaded == 2:
+        before, wanted = await served(host, APPRENTICE), APPRENTICE
+        await served(host, JUDGE)
+    other = host_in(folder, replace(TERMS, **changed))
+    assert await other.state(wanted) == "ready"
+    assert await served(other, wanted) == before
+    (model,) = [model for model in (await status_of(folder)).models if model.state == "ready"]
+    assert (model.file, model.ttl_s) == (wanted.gguf, changed.get("ttl_s", 300.0))
+    await host.aclose()
+    await other.aclose()
+
+
+async def test_a_shorter_ttl_holds_for_what_is_loaded(folder: KeeperFolder) -> None:
+    await served(host_in(folder), APPRENTICE)
+    longer = replace(TERMS, max_loaded=2)
+    await served(host_in(folder, longer), JUDGE)
+    assert len((await status_of(folder)).models) == 2
+    await served(host_in(folder, replace(longer, ttl_s=0.2)), JUDGE)
+    await keeper_gone(folder)
+
+
 async def test_endpoints_of_other_names_have_places_of_their_own(folder: KeeperFolder) -> None:
     one = host_in(folder)
-    other = host_in(folder, EngineKey("there", max_loaded=1, ttl_s=300.0, max_users=8))
+    other = host_in(folder, EngineTerms("there", max_loaded=1, ttl_s=300.0, max_users=8))
     await served(one, APPRENTICE)
     await served(other, JUDGE)
     assert await one.state(APPRENTICE) == await other.state(JUDGE) == "ready"
@@ -129,7 +161,7 @@ async def test_endpoints_of_other_names_have_places_of_their_own(folder: KeeperF
 
 
 async def test_it_ends_when_its_last_model_has_left(folder: KeeperFolder) -> None:
-    host = host_in(folder, EngineKey("here", max_loaded=1, ttl_s=0.2, max_users=8))
+    host = host_in(folder, EngineTerms("here", max_loaded=1, ttl_s=0.2, max_users=8))
     await served(host)
     pid = folder.keeper_pid()
     assert pid is not None
@@ -144,7 +176,7 @@ async def test_it_ends_when_its_last_model_has_left(folder: KeeperFolder) -> Non
 
 
 async def test_a_client_that_only_looks_keeps_it_alive(folder: KeeperFolder) -> None:
-    host = host_in(folder, EngineKey("here", max_loaded=1, ttl_s=0.1, max_users=8))
+    host = host_in(folder, EngineTerms("here", max_loaded=1, ttl_s=0.1, max_users=8))
     await served(host)
     pid = folder.keeper_pid()
     assert await host.state(APPRENTICE) in {"ready", "cold"}
@@ -269,10 +301,11 @@ async def test_one_that_does_not_answer_is_named(
     for limit in ("START_LIMIT_S", "ANSWER_LIMIT_S", "STOP_LIMIT_S"):
         monkeypatch.setattr(keeper_client, limit, 0.3)
     os.kill(pid, signal.SIGSTOP)
-    assert await KeeperHost(folder, KEY, probe_timeout_s=0.2).state(APPRENTICE) == "unknown"
+    assert await KeeperHost(folder, TERMS, probe_timeout_s=0.2).state(APPRENTICE) == "unknown"
     for ask in (keeper_status(folder), stop_keeper(folder), served(host_in(folder))):
         with pytest.raises(ConnectError, match=rf"the keeper \(process {pid}\) does not answer") as mute:
             await ask
+        assert "last words" not in mute.value.message
         assert mute.value.hint == f"kill -9 {pid}"
         assert not mute.value.retryable
     os.kill(pid, signal.SIGCONT)
@@ -296,24 +329,45 @@ async def test_nonsense_is_refused_and_ends_the_connection(folder: KeeperFolder,
     await served(host_in(folder))
 
 
-async def test_where_it_cannot_start_its_words_are_told(folder: KeeperFolder) -> None:
-    folder.make()
-    folder.lock.mkdir()
-    with pytest.raises(
-        ConnectError, match=r"no keeper could be started: .*keeper-1.lock: Is a directory"
-    ) as no:
-        await served(host_in(folder))
-    assert not no.value.retryable
+async def test_hanging_up_in_the_middle_of_a_question_lets_go_of_the_keeper(folder: KeeperFolder) -> None:
+    host = host_in(folder, replace(TERMS, ttl_s=0.2))
+    await served(host)
+    pid = folder.keeper_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    asking = asyncio.create_task(host.state(APPRENTICE))
+    await asyncio.sleep(0.2)
+    await host.aclose()
+    os.kill(pid, signal.SIGCONT)
+    assert await asking in {"ready", "cold"}
+    await keeper_gone(folder)
 
 
-async def test_a_folder_that_others_may_enter_is_not_used(folder: KeeperFolder) -> None:
-    folder.path.mkdir()
-    folder.path.chmod(0o755)
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_it_does_not_keep_our_environment(
+    folder: KeeperFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-0123456789")
+    async with host_in(folder).lease(APPRENTICE):
+        pid = folder.keeper_pid()
+        assert pid is not None
+        for process in (pid, *servers_of(pid)):
+            assert b"sk-0123456789" not in environment_of(process)
+
+
+async def test_the_log_tells_of_keepers_before_this_one(folder: KeeperFolder, tmp_path: Path) -> None:
     host = host_in(folder)
-    assert await host.state(APPRENTICE) == "unknown"
-    with pytest.raises(ConnectError, match="can be entered by other users"):
-        await served(host)
-    assert keepers_of(folder) == []
+    with pytest.raises(NotFoundError):
+        await served(host, ServerSpec(tmp_path / "none.gguf", 512))
+    await stop_keeper(folder)
+    await served(host)
+    log = folder.log.read_text()
+    assert "none.gguf: " in log
+    assert log.count(f" {BEGINS}\n") == 2
+    assert log.endswith(f"Z process {folder.keeper_pid()} {BEGINS}\n")
 
 
 async def test_only_its_user_may_enter(folder: KeeperFolder) -> None:

@@ -68,6 +68,43 @@ def test_the_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
     assert folder.keeper_pid() is None
 
 
+def test_what_is_in_a_keepers_way_is_seen_without_starting_one(tmp_path: Path) -> None:
+    folder = KeeperFolder(tmp_path / "a" / "b")
+    folder.check()
+    assert not folder.path.exists()
+    folder.make()
+    for file in (folder.lock, folder.log):
+        folder.check()
+        file.touch()
+        folder.check()
+        file.unlink()
+        file.mkdir()
+        with pytest.raises(ConnectError, match=f"has a {file.name} that cannot be written to") as caught:
+            folder.check()
+        assert caught.value.hint == f"remove {file}"
+        file.rmdir()
+    folder.path.chmod(0o755)
+    with pytest.raises(ConnectError, match="can be entered by other users"):
+        folder.check()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConnectError, match="file cannot be written to"):
+        KeeperFolder(tmp_path / "file" / "keeper").check()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_in_a_keepers_way(tmp_path: Path) -> None:
+    folder = KeeperFolder(tmp_path / "keeper")
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConnectError, match="cannot be made"):
+        folder.check()
+    tmp_path.chmod(0o700)
+    folder.make()
+    folder.path.chmod(0o500)
+    with pytest.raises(ConnectError, match="cannot be written to") as caught:
+        folder.check()
+    assert caught.value.hint == f"chmod 700 {folder.path}"
+
+
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     folder = KeeperFolder(tmp_path / "open")
     folder.path.mkdir()

@@ -14,7 +14,7 @@ import pytest
 from hyperguild.adapters.embedded.keeper_wire import (
     MAX_LINE_BYTES,
     Channel,
-    EngineKey,
+    EngineTerms,
     Fate,
     FateRequest,
     HeldModel,
@@ -26,14 +26,14 @@ from hyperguild.adapters.embedded.keeper_wire import (
     Status,
     StopRequest,
     as_error,
-    key_of,
     refused,
+    terms_of,
 )
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.domain.chain import Endpoint, EngineSettings
 from hyperguild.errors import ModelError, NotFoundError, ProtocolError
 
-KEY = EngineKey("here", max_loaded=1, ttl_s=0.5, max_users=8)
+TERMS = EngineTerms("here", max_loaded=1, ttl_s=0.5, max_users=8)
 SPEC = ServerSpec(Path("/m/ä b\u2028.gguf"), 4096, 2, None)
 HELD = HeldModel("here", SPEC.gguf, 4096, 2, "ready", 1, 0.0, 300.0)
 
@@ -53,8 +53,8 @@ async def pair() -> AsyncIterator[tuple[Channel, socket.socket]]:
 @pytest.mark.parametrize(
     "message",
     [
-        LeaseRequest(KEY, SPEC),
-        StateRequest(KEY, ServerSpec(Path("/x.gguf"), 1, 1, 3)),
+        LeaseRequest(TERMS, SPEC),
+        StateRequest(TERMS, ServerSpec(Path("/x.gguf"), 1, 1, 3)),
         FateRequest(),
         StopRequest(),
         Fate("crashed"),
@@ -122,6 +122,6 @@ def test_an_error_travels_without_names() -> None:
     assert (there.model, there.endpoint, there.hint) == (None, None, None)
 
 
-def test_endpoints_of_other_settings_have_other_engines() -> None:
+def test_an_endpoint_names_its_engine_and_the_settings() -> None:
     endpoint = Endpoint("here", "embedded", engine=EngineSettings(2, 60.0, keep=True), max_concurrency=3)
-    assert key_of(endpoint) == EngineKey("here", max_loaded=2, ttl_s=60.0, max_users=3)
+    assert terms_of(endpoint) == EngineTerms("here", max_loaded=2, ttl_s=60.0, max_users=3)
