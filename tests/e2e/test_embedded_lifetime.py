@@ -59,7 +59,7 @@ def random_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class User:
-    """Somebody who starts programs; `mark` is in the environment of all that they start, in a variable that is passed on."""
+    """Somebody who starts programs; `mark` is in the environment of all that they start, and passed on."""
 
     folder: Path
     mark: str

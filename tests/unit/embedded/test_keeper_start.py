@@ -105,7 +105,7 @@ from hyperguild.adapters.embedded.location import KeeperFolder
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.errors import ConnectError
 
-keeper_client.START_LIMIT_S = 3.0
+keeper_client.START_LIMIT_S = 6.0
 
 async def main():
     folder = KeeperFolder(pathlib.Path({str(folder.path)!r}))
