@@ -129,7 +129,7 @@ class Residency(RuleBasedStateMachine):
 
 
 TestResidency = Residency.TestCase
-TestResidency.settings = settings(max_examples=200, stateful_step_count=60)
+TestResidency.settings = settings(max_examples=80, stateful_step_count=50)
 
 A, B = ServerSpec(Path("/a.gguf"), 512), ServerSpec(Path("/b.gguf"), 512)
 C = ServerSpec(Path("/c.gguf"), 512)

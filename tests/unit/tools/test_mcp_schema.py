@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperguild.adapters.tools.mcp_schema import SCHEMA_MAX_CHARS, fitted
@@ -152,6 +152,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)  # a schema is validated whole each time
 @given(schema=st.dictionaries(st.sampled_from(["type", "properties", "allOf", "$defs", "anyOf"]), JSON))
 def test_c1_mcp_schema_is_valid_and_closed_whatever_a_server_sends(schema: dict[str, Any]) -> None:
     found = parameters(schema)
