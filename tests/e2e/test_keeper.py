@@ -186,6 +186,7 @@ def test_a_command_that_is_killed_lets_go(user: User) -> None:
     assert user.states()["endless"] == "ready"
 
 
+@pytest.mark.long
 def test_an_interrupted_command_leaves_the_keeper_alone(user: User) -> None:
     process = user.start_endless()
     process.send_signal(signal.SIGINT)
@@ -203,6 +204,7 @@ def test_when_the_keeper_is_killed_no_server_is_left_and_the_next_command_works(
     assert user.run_date() == ["cold"]
 
 
+@pytest.mark.long
 def test_commands_that_start_at_once_share_a_keeper(user: User) -> None:
     together = [user.start("run", "iso-date", TASK) for _ in range(3)]
     said = [process.communicate(timeout=LIMIT_S) for process in together]
@@ -211,6 +213,7 @@ def test_commands_that_start_at_once_share_a_keeper(user: User) -> None:
     assert len(servers_of(user.keeper_pid())) == 2
 
 
+@pytest.mark.long
 def test_where_paths_are_long_the_keeper_is_elsewhere(user: User) -> None:
     del user.env["XDG_RUNTIME_DIR"]
     user.env |= {"XDG_STATE_HOME": str(user.folder / ("x" * 100)), "TMPDIR": str(user.keeper.path.parent)}
@@ -225,6 +228,7 @@ def test_where_paths_are_long_the_keeper_is_elsewhere(user: User) -> None:
         kill_keeper(elsewhere)
 
 
+@pytest.mark.long
 def test_a_folder_that_others_may_enter_fails_the_attempt_alone(user: User) -> None:
     user.keeper.path.mkdir(mode=0o755)
     user.keeper.path.chmod(0o755)
@@ -238,6 +242,7 @@ def test_a_folder_that_others_may_enter_fails_the_attempt_alone(user: User) -> N
     assert user.states()["apprentice"] == "unknown"
 
 
+@pytest.mark.long
 def test_models_takes_no_options_for_its_commands(user: User) -> None:
     process = user.start("models", "--json", "stop")
     _, err = process.communicate(timeout=LIMIT_S)

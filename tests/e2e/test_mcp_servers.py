@@ -96,6 +96,7 @@ async def test_c1_mcp_the_npm_file_system_server_lists_reads_and_writes(
     assert (tmp_path / "new.txt").read_text() == "é\n"
 
 
+@pytest.mark.long
 async def test_c5_mcp_the_npm_file_system_server_refuses_in_words(tools: McpTools, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"MCP server 'files' reports an error: .*outside allowed"):
         await call(tools, "files_read_text_file", path="/etc/hostname")
@@ -104,6 +105,7 @@ async def test_c5_mcp_the_npm_file_system_server_refuses_in_words(tools: McpTool
     assert "files_read_text_file" in names(await tools.tools())
 
 
+@pytest.mark.long
 def test_c5_mcp_the_npm_server_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", PARENT, str(tmp_path), PACKAGE]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}

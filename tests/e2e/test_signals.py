@@ -288,14 +288,19 @@ def test_the_reader_of_the_result_goes_away(home: Any) -> None:
     "command",
     [
         "--help",
-        "sessions --help",
-        "sessions list",
         "sessions list --json",
-        "sessions show last --full",
         "sessions export --all",
-        "models",
-        "chains schema",
-        "skills show review",
+        *(
+            pytest.param(command, marks=pytest.mark.long)
+            for command in (
+                "sessions --help",
+                "sessions list",
+                "sessions show last --full",
+                "models",
+                "chains schema",
+                "skills show review",
+            )
+        ),
     ],
 )
 def test_the_reader_of_a_listing_goes_away(home: Any, command: str) -> None:
@@ -312,8 +317,17 @@ def test_without_arguments_into_a_pipe_that_nobody_reads(home: Any) -> None:
     assert (done.returncode, done.stderr) == (2, "")
 
 
-@pytest.mark.parametrize("module", ["click", "yaml", "httpx"])
-@pytest.mark.parametrize("entry", ["-m", "script"])
+@pytest.mark.parametrize(
+    ("entry", "module"),
+    [
+        ("-m", "httpx"),
+        ("script", "click"),
+        *(
+            pytest.param(entry, module, marks=pytest.mark.long)
+            for entry, module in (("-m", "click"), ("-m", "yaml"), ("script", "yaml"), ("script", "httpx"))
+        ),
+    ],
+)
 def test_ctrl_c_while_modules_are_imported(home: Any, until: Any, module: str, entry: str) -> None:
     reached = home.folder / "reached"
     slow = f"import pathlib, time\npathlib.Path({str(reached)!r}).touch()\ntime.sleep(60)\n"

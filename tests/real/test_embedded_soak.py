@@ -134,8 +134,8 @@ async def run_all(bench: Bench, tasks: Sequence[str], sink: Story, *, at_once: i
 @pytest.mark.parametrize(
     ("max_loaded", "runs"),
     [
-        (1, 16),
-        (3, 32),
+        (1, 12),
+        (3, 16),
         *(
             pytest.param(places, 200, marks=[pytest.mark.long, pytest.mark.timeout(600)])
             for places in (1, 2, 3)
