@@ -25,7 +25,7 @@ OWN_TEXT = (Path(__file__).parents[2] / "chains.yaml").read_text()
 ENV = {"HOST": "127.0.0.1", "API_KEY": "hunter2hunter2"}
 # What YAML takes for the end of a line.
 LINE_END = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
-bounded = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WORDS = [
     "version",
