@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.embedded.client import EmbeddedClient
@@ -22,19 +23,30 @@ from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
+from hyperguild.agent.source import AttemptTools, NoTools, ToolSource
 from hyperguild.config.configuration import Configuration
-from hyperguild.domain.chain import Endpoint
+from hyperguild.config.locate import user_folder
+from hyperguild.domain.chain import Endpoint, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
+from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.walk import Tools, walk
-from hyperguild.ports import Clock, EventSink, IdSource, ModelClient, SessionStore
+from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore
+
+if TYPE_CHECKING:
+    # Start-up counts: it is imported when a run first wants tools.
+    from hyperguild.adapters.tools.workbench import Workbench
 
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 """Names of headers whose values are secrets."""
+
+
+SECRET_NAME = re.compile(rf"{SECRET_HEADER.pattern}|pass|credential|(?:^|_)pat$", re.IGNORECASE)
+"""Names of variables for MCP servers, and of headers, whose values are secrets."""
 
 
 def system_ids(clock: Clock) -> Uuid7Source:
@@ -50,13 +62,14 @@ class Guild:
     scrubber: Scrubber
     clock: Clock
     ids: IdSource
+    source: ToolSource = field(default_factory=NoTools)
 
     async def run(self, request: RunRequest, store: SessionStore, sink: EventSink) -> RunResult:
         """Walk the request through its chain; see `orchestration.walk.walk` for what is raised.
 
         Messages of errors are scrubbed, for they quote what servers say; the result is the caller's as it is.
         """
-        tools = Tools(self.caller, store, self.clock, self.ids)
+        tools = Tools(self.caller, store, self.clock, self.ids, self.source)
         try:
             return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
         except RunError as error:
@@ -74,11 +87,13 @@ async def open_guild(
     *,
     transport: TransportFactory = plain_transport,
     clock: Clock | None = None,
+    approver: Approver | None = None,
 ) -> AsyncGenerator[Guild, None]:
     """Open clients for every endpoint; close them when the block ends. No connection is made until needed.
 
     `scrubber` learns keys at once where no program must run for them, else when they are first read.
-    `transport` is where another HTTP transport goes.
+    `transport` is where another HTTP transport goes; `approver` is asked before a tool runs that must be
+    allowed, and without one such tools do not run.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -101,7 +116,40 @@ async def open_guild(
         stack.push_async_callback(swap_probe.aclose)
         probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})
         caller = ModelCaller(clients, probe, clock, random.random)
-        yield Guild(caller, scrubber, clock, system_ids(clock))
+        for server in configuration.mcp_servers.values():
+            _learn_servers_secrets(server, scrubber)
+        source = _ToolsOnDemand(env, approver, tuple(configuration.mcp_servers.values()))
+        stack.push_async_callback(source.aclose)
+        yield Guild(caller, scrubber, clock, system_ids(clock), source)
+
+
+class _ToolsOnDemand:
+    """The `ToolSource` of real runs; what makes tools is imported when a run first wants some."""
+
+    def __init__(
+        self, env: Mapping[str, str], approver: Approver | None, servers: Sequence[McpServer]
+    ) -> None:
+        self._env = env
+        self._approver = approver
+        self._servers = servers
+        self._workbench: Workbench | None = None
+
+    def open(
+        self, request: RunRequest, tier: Tier, session_id: str
+    ) -> AbstractAsyncContextManager[AttemptTools]:
+        if request.work is None:
+            return NoTools().open(request, tier, session_id)
+        if self._workbench is None:
+            from hyperguild.adapters.tools.workbench import Workbench  # noqa: PLC0415  # start-up
+
+            results = user_folder(self._env, "XDG_STATE_HOME", ".local/state") / "results"
+            self._workbench = Workbench(self._env, results, approver=self._approver, servers=self._servers)
+        return self._workbench.open(request, tier, session_id)
+
+    async def aclose(self) -> None:
+        """End the MCP servers that were started. Safe to call twice."""
+        if self._workbench is not None:
+            await self._workbench.aclose()
 
 
 def open_host(endpoint: Endpoint, env: Mapping[str, str]) -> ModelHost:
@@ -126,6 +174,13 @@ def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubbe
     for name, value in endpoint.headers.items():
         if SECRET_HEADER.search(name):
             scrubber.learn(name, value.rpartition(" ")[2])
+
+
+def _learn_servers_secrets(server: McpServer, scrubber: Scrubber) -> None:
+    headers = [(name, value.rpartition(" ")[2]) for name, value in server.headers.items()]
+    for name, value in (*server.env.items(), *headers):
+        if SECRET_NAME.search(name):
+            scrubber.learn(name, value)
 
 
 class ScrubbingSink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hyperguild.domain.chain import Model
 from hyperguild.domain.events import Event
@@ -19,7 +19,7 @@ from hyperguild.domain.records import (
     StoredRun,
     WarmState,
 )
-from hyperguild.domain.tools import ToolSpec
+from hyperguild.domain.tools import ToolCall, ToolSpec
 
 
 class ModelClient(Protocol):
@@ -90,6 +90,24 @@ class Tool(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that somebody must allow, and why it is asked about. `preview` is a diff of what it changes."""
+
+    call: ToolCall
+    spec: ToolSpec
+    reason: str
+    preview: str = ""
+
+
+class Approver(Protocol):
+    """Somebody who can be asked whether a tool may run."""
+
+    async def ask(self, question: Question) -> Literal["yes", "no", "always"]:
+        """Return what they say; `always` allows the like for the rest of the run."""
+        ...
+
+
 class SessionStore(Protocol):
     """The session log. Everything that returned is durable. Raises `StoreError`."""
 
@@ -97,8 +115,12 @@ class SessionStore(Protocol):
         """Record a run as `running`, and its session where that is new."""
         ...
 
+    async def record_step(self, run_id: str, step: Step) -> None:
+        """Record a finished step of an attempt that goes on."""
+        ...
+
     async def record_attempt(self, run_id: str, attempt: Attempt, steps: Sequence[Step]) -> None:
-        """Record a finished attempt with its steps, in one transaction."""
+        """Record a finished attempt with those of its steps that are not recorded yet, in one transaction."""
         ...
 
     async def finish_run(self, result: RunResult, finished_at: datetime) -> None:

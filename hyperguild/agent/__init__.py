@@ -1,1 +1,1 @@
-"""What happens inside one attempt: a bounded loop of model calls and tools."""
+"""What happens inside one attempt: the loop of steps, its tools, and what stops it early."""

@@ -60,10 +60,10 @@ def plan(
     """Return what to summarise of the messages `since` the prompt; None where there is nothing old enough.
 
     `prompt` is the attempt's first prompt, its task last, without an earlier summary. A call is never parted
-    from its result.
+    from its result, and what stays begins with the model's words: the task before it is the user's.
     """
     cut = len(since) - keep
-    while cut > 0 and since[cut].result is not None:
+    while cut > 0 and since[cut].role != "assistant":
         cut -= 1
     if cut <= 0:
         return None

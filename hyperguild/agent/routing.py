@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from hyperguild.domain.agent import TwoStageMode
 from hyperguild.domain.chain import Model
 from hyperguild.domain.messages import ToolChoice
+from hyperguild.domain.text import one_line
 from hyperguild.domain.tools import ToolCall, ToolCategory, ToolSpec
-
-TwoStageMode = Literal["auto", "always", "never"]
 
 SELECT = "select_category"
 SMALL_WINDOW = 16_384
@@ -72,7 +72,10 @@ class ToolRouting:
         chosen = next((name for name in self.categories if name == wanted), None)
         self.category = chosen
         if chosen is None:
-            return f"no category {wanted!r}; choose one of: {', '.join(self.categories)}", True
+            return (
+                f"no category {one_line(repr(wanted), 80)}; choose one of: {', '.join(self.categories)}",
+                True,
+            )
         names = [tool.name for tool in self._tools if tool.category == chosen]
         return f"tools now: {', '.join(names)}, {SELECT}", False
 

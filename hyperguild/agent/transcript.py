@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,10 @@ from hyperguild.domain.tools import ToolCall, ToolResult
 
 INTERRUPTED = "interrupted before it produced a result"
 """What a model is told of a call that never came to its end."""
+
+UNSENDABLE = re.compile(r"[^A-Za-z0-9_-]")
+NAME_MAX_CHARS = 64
+"""Of a tool's name, as OpenAI's and Anthropic's APIs take it."""
 
 
 def faults(messages: Sequence[Message]) -> list[str]:
@@ -71,14 +76,21 @@ def with_own_ids(
     return tuple(owned)
 
 
+def with_sendable_names(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    """Return the calls under names that can be sent back, whatever the model made up.
+
+    Both APIs refuse a whole request for one name that has a dot or a blank, is empty or over 64 characters.
+    """
+    names = (UNSENDABLE.sub("_", call.name)[:NAME_MAX_CHARS] or "unnamed" for call in calls)
+    return tuple(
+        call if call.name == name else replace(call, name=name)
+        for call, name in zip(calls, names, strict=True)
+    )
+
+
 def interrupted(call: ToolCall) -> ToolResult:
     """Return the result of a call that never came to its end."""
     return ToolResult(call.id, call.name, INTERRUPTED, is_error=True)
-
-
-def call_ids(messages: Iterable[Message]) -> set[str]:
-    """Return the ids of all calls."""
-    return {call.id for message in messages for call in message.tool_calls}
 
 
 def _results_after(messages: Sequence[Message], place: int) -> dict[str, ToolResult]:

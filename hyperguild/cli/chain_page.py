@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hyperguild.cli.agent_facts import agent_facts, agent_object
 from hyperguild.cli.output import json_text
 from hyperguild.cli.page import Page, Part
 from hyperguild.config.chains import DEFAULT
@@ -170,6 +171,7 @@ def _tier_object(tier: Tier) -> dict[str, Any]:
         "vision": model.vision,
         "tools": model.tools,
         "json_schema": model.json_schema,
+        "agent": agent_object(tier.agent),
     }
 
 
@@ -245,6 +247,7 @@ def _add_tier(page: Page, tier: Mapping[str, Any], chain: Mapping[str, Any]) -> 
         ("extra body", _short_json(tier["extra_body"])),
         ("can", ", ".join(name for name in ("vision", "tools", "json_schema") if tier[name]) or "text only"),
         ("price", price_text(tier["price"], label=tier["tier"])),
+        *agent_facts(tier["agent"]),
     ]
     for label, text in facts:
         if text:

@@ -131,11 +131,11 @@ def unused_endpoint(finding: Finding) -> Finding:
     return Finding(finding.area, "warning", f"{finding.message}; no chain uses it", finding.remedy)
 
 
-def without_secrets(finding: Finding, endpoint: Endpoint, env: Mapping[str, str]) -> Finding:
+def without_secrets(finding: Finding, address: str, env: Mapping[str, str]) -> Finding:
     """Return the finding with `${NAME}` for what the address holds of a variable that has a secret's name."""
     message, remedy = finding.message, finding.remedy
     for name, value in env.items():
-        if names_a_secret(name) and len(value) >= MIN_SECRET_CHARS and value in (endpoint.base_url or ""):
+        if names_a_secret(name) and len(value) >= MIN_SECRET_CHARS and value in address:
             message = message.replace(value, f"${{{name}}}")
             remedy = None if remedy is None else remedy.replace(value, f"${{{name}}}")
     return Finding(finding.area, finding.level, message, remedy)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +35,8 @@ from hyperguild.cli.diagnosis import (
 )
 from hyperguild.cli.examine_embedded import embedded_findings, keeper_finding, size_in_words
 from hyperguild.cli.examine_library import library_findings
+from hyperguild.cli.examine_mcp import server_findings
+from hyperguild.cli.examine_program import program_finding
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
@@ -69,6 +70,7 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
     findings = [*file_findings, *_of_skills(settings, configuration), *_of_log(settings)]
     for verifier in configuration.verifiers.values():
         findings += _of_checks(verifier, settings)
+    findings += server_findings(configuration, settings.env)
     if not trusted:
         remedy = f"trust {configuration.path.name} first: its keys and programs are not touched before"
         return [*findings, Finding("endpoints", "note", "not asked", remedy)]
@@ -104,7 +106,7 @@ class _EndpointDoctor:
         uses = self._uses.get(endpoint.name, [])
         findings = await self._of_key(area, endpoint)
         if endpoint.kind == "command":
-            findings.append(_program_finding(area, endpoint.argv[0], self._path))
+            findings.append(program_finding(area, endpoint.argv[0], self._path))
         elif endpoint.kind == "embedded":
             findings += await library_findings(area, self._env)
             findings += embedded_findings(self._configuration, endpoint, uses)
@@ -115,7 +117,7 @@ class _EndpointDoctor:
             findings += await self._of_server(area, endpoint, uses)
         findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]
         findings = findings if uses else [unused_endpoint(finding) for finding in findings]
-        return [without_secrets(finding, endpoint, self._env) for finding in findings]
+        return [without_secrets(finding, endpoint.base_url or "", self._env) for finding in findings]
 
     async def _of_key(self, area: str, endpoint: Endpoint) -> list[Finding]:
         if endpoint.key is None:
@@ -183,23 +185,11 @@ def _failure(area: str, endpoint: Endpoint, error: ModelError) -> Finding:
     return Finding(area, "error", error.message, error.hint or "see what its own log says")
 
 
-def _program_finding(area: str, program: str, path: str, folder: Path | None = None) -> Finding:
-    """Tell whether a program is there; `folder` is what a relative path begins from, else the working one."""
-    wanted = str(folder / program) if folder is not None and "/" in program else program
-    found = shutil.which(wanted, path=path)
-    if found is not None:
-        return Finding(area, "ok", f"runs {found}")
-    if "/" in program and Path(wanted).is_file():
-        return Finding(area, "error", f"{wanted} is not executable", f"chmod +x {wanted}")
-    where = "there is no" if "/" in program else "not on PATH:"
-    return Finding(area, "error", f"{where} {wanted}", f"install it, or correct argv in chains.yaml ({area})")
-
-
 def _of_checks(verifier: VerifierSpec, settings: Settings) -> Iterator[Finding]:
     path = settings.env.get("PATH", os.defpath)
     for check in verifier.checks:
         if isinstance(check, CommandCheck):
-            yield _program_finding(f"verifier {verifier.name}", check.argv[0], path, check.folder)
+            yield program_finding(f"verifier {verifier.name}", check.argv[0], path, check.folder)
 
 
 def _of_file(

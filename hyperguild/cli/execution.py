@@ -7,12 +7,14 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.bootstrap import Guild, open_guild
+from hyperguild.cli.approval import open_approver
 from hyperguild.cli.dry_run import preview, print_preview
 from hyperguild.cli.interruption import INTERRUPTED, Interruption
 from hyperguild.cli.log_reading import open_log
@@ -20,7 +22,7 @@ from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_answer, print_json
 from hyperguild.cli.page import Page
-from hyperguild.cli.request import ChainOptions, chosen_chain, warning_of_guess
+from hyperguild.cli.request import ChainOptions, ToolOptions, chosen_chain, warning_of_guess, work_order
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
 from hyperguild.cli.task_input import read_task
@@ -57,15 +59,17 @@ def run_skill(
     """
     session_ref, history = options.pop("session_ref"), options.pop("history")
     dry_run = options.pop("dry_run")
-    output = _output(options)
+    output, tools = _output(options), _tool_options(options)
     configuration = settings.load()
     loaded = settings.catalog(configuration.path).get(skill)
     model_name = options["model_name"]
+    chain = chosen_chain(configuration, skill, ChainOptions(**options))
     request = RunRequest(
         skill=loaded.name,
         system_prompt="",
         task=read_task(*task, stdin_is_terminal=sys.stdin.isatty(), read_stdin=sys.stdin.buffer.read),
-        chain=chosen_chain(configuration, skill, ChainOptions(**options)),
+        chain=chain,
+        work=work_order(loaded, chain, tools, Path.cwd()),
     )
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
@@ -182,6 +186,7 @@ class _Job:
         self._output = output
         self._interruption = interruption
         self._lines = JsonLines(sys.stdout, interruption.cancel) if output.as_events else None
+        self._approver = open_approver()
         self._ended: list[RunResult] = []
         self._failure: RunError | None = None
 
@@ -189,7 +194,9 @@ class _Job:
         """Run the requests; print what comes of them at once, so that no later fault can lose it."""
         scrubber = Scrubber()
         with self._interruption.cancels_this_task():
-            async with open_guild(self._configuration, self._settings.env, scrubber) as guild:
+            async with open_guild(
+                self._configuration, self._settings.env, scrubber, approver=self._approver
+            ) as guild:
                 store = await self._open_store(guild, scrubber)
                 try:
                     await self._run_all(guild, series, store)
@@ -293,7 +300,10 @@ class _Job:
         if self._settings.log_format == "human":
             # Events on the same terminal would be drawn into the live view.
             plain = self._output.as_events and sys.stdout.isatty()
-            sinks.append(stack.enter_context(OnStderr(PlainView() if plain else open_view())))
+            view = PlainView() if plain else open_view()
+            if self._approver is not None:
+                self._approver.view = view
+            sinks.append(stack.enter_context(OnStderr(view)))
         return Fan(sinks)
 
 
@@ -314,6 +324,18 @@ def _reader_may_leave() -> Iterator[None]:
     except OSError as error:
         silence(sys.stdout)
         raise _AnswerLostError(f"cannot write the answer: {error.strerror or error}") from error
+
+
+def _tool_options(options: dict[str, Any]) -> ToolOptions:
+    """Take the options of tools out of all of them."""
+    listed = options.pop("tools")
+    names = None if listed is None else tuple(name for name in listed.replace(",", " ").split() if name)
+    return ToolOptions(
+        workdir=options.pop("workdir"),
+        allow_paths=options.pop("allow_paths"),
+        tools=names,
+        permission_mode=options.pop("permission_mode"),
+    )
 
 
 def _output(options: dict[str, Any]) -> Output:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hyperguild.cli.output import dollars, seconds
 from hyperguild.domain.events import (
@@ -10,17 +13,29 @@ from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
     CheckFinished,
+    ContextCompacted,
     Event,
     LoadWaiting,
     Probed,
     StepFinished,
     StepReset,
     ThoughtDelta,
+    ToolCalled,
+    ToolReturned,
     VerdictGiven,
 )
 from hyperguild.domain.records import Attempt, RunResult
+from hyperguild.domain.text import one_line
+
+CALL_CHARS = 60
+"""Of a call in the live view."""
 
 CAUSES = {
+    "max_steps": "out of steps",
+    "repetition": "stopped: it repeated itself",
+    "greeting": "stopped: it greeted instead of answering",
+    "patch_spiral": "stopped: its edits kept failing",
+    "repeated_call": "stopped: it called the same tool again and again",
     "rejected": "refused by the judge",
     "check_failed": "refused by a check",
     "verifier_error": "no verdict could be had",
@@ -81,7 +96,27 @@ def _moved(row: Row, event: Event) -> Row:
             return replace(row, doing="being verified")
         case VerdictGiven():
             return replace(row, doing="being recorded")
+    return _at_work(row, event)
+
+
+def _at_work(row: Row, event: Event) -> Row:
+    match event:
+        case ToolCalled():
+            return replace(row, chars=0, doing=f"{event.name} {call_text(event.arguments)}")
+        case ToolReturned(is_error=True):
+            return replace(row, doing=f"{event.name} failed")
+        case ContextCompacted(failure=""):
+            return replace(row, doing="older messages were summarised")
     return row
+
+
+def call_text(arguments: Mapping[str, Any] | None) -> str:
+    """Return what a tool is called with, in a few words: its path, command or pattern, else everything."""
+    given = arguments or {}
+    for name in ("command", "path", "pattern"):
+        if isinstance(given.get(name), str):
+            return one_line(str(given[name]), CALL_CHARS)
+    return one_line(json.dumps(given, ensure_ascii=False), CALL_CHARS) if given else ""
 
 
 def outcome(attempt: Attempt) -> str:

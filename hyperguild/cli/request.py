@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import did_you_mean, quoted
+from hyperguild.domain.agent import PermissionMode, WorkOrder
 from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.text import nearest
 from hyperguild.errors import UsageError
+from hyperguild.skills.manifest import Skill
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,34 @@ class ChainOptions:
     max_cost: float | None = None
     deadline: float | None = None
     from_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """What the command line says about tools; paths as they were given."""
+
+    workdir: Path | None = None
+    allow_paths: tuple[Path, ...] = ()
+    tools: tuple[str, ...] | None = None
+    permission_mode: PermissionMode | None = None
+
+
+def work_order(skill: Skill, chain: Chain, options: ToolOptions, here: Path) -> WorkOrder | None:
+    """Return how tools work in this run; None where neither the options nor the chain ask for any.
+
+    The work directory is `here`, unless another one is named.
+    """
+    if options == ToolOptions() and all(tier.agent.tools is None for tier in chain.tiers):
+        return None
+    return WorkOrder(
+        folder=(options.workdir or here).resolve(),
+        skill_tools=skill.allowed_tools,
+        skill_patterns=tuple((one.tool, one.pattern) for one in skill.allowed_tool_patterns),
+        skill_folder=skill.folder.resolve(),
+        only_tools=options.tools,
+        allow_paths=tuple(path.resolve() for path in options.allow_paths),
+        permission_mode=options.permission_mode,
+    )
 
 
 def chosen_chain(configuration: Configuration, skill: str, options: ChainOptions) -> Chain:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 
 from hyperguild.cli.options import Settings
+from hyperguild.domain.agent import PermissionMode
 from hyperguild.errors import UsageError
 
 RUN_EPILOG = """\b
@@ -18,6 +20,20 @@ Examples:
   hyperguild run summarize - < notes.txt
   hyperguild run review -f app.py --json | jq .attempts
   hyperguild run review -f app.py --dry-run
+  hyperguild run debug --workdir . "the tests of parse.py fail"
+  hyperguild run debug --workdir . --permission-mode plan
+
+\b
+Tools are used only where --workdir (or another option of tools, or
+`agent.tools` in chains.yaml) says so; the skill's allowed-tools limits them.
+Permission modes:
+  plan          reads only
+  default       every call is asked about, on the terminal
+  auto          reads are free, the rest is asked about
+  accept_edits  reads and edits of files are free, the rest is asked about
+  bypass        nothing is asked; deny rules and the safety list still hold
+  deny          nothing runs
+Where nobody can be asked, what would be asked about does not run.
 """
 
 
@@ -62,6 +78,37 @@ def chain_options(command: Any) -> Any:
     return command
 
 
+def tool_options(command: Any) -> Any:
+    """Add the options that say what tools may do, and where."""
+    modes = click.Choice(get_args(PermissionMode))
+    for option in reversed(
+        [
+            click.option(
+                "--workdir",
+                type=click.Path(path_type=Path, file_okay=False, exists=True),
+                metavar="DIR",
+                help="Let the skill use its tools, in this folder.",
+            ),
+            click.option(
+                "--allow-path",
+                "allow_paths",
+                type=click.Path(path_type=Path, file_okay=False, exists=True),
+                multiple=True,
+                metavar="DIR",
+                help="Open this folder to tools as well.",
+            ),
+            click.option(
+                "--tools", metavar="LIST", help="Offer these tools only: names or globs, by commas."
+            ),
+            click.option(
+                "--permission-mode", type=modes, help="What happens to a call that no rule decides."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def output_options(command: Any) -> Any:
     """Add the options that say how a run is shown and kept."""
     for option in reversed(
@@ -80,6 +127,7 @@ def output_options(command: Any) -> Any:
 @click.argument("task", required=False)
 @click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="Attach a file; - is stdin.")
 @chain_options
+@tool_options
 @click.option("--session", "session_ref", metavar="ID", help="Group with that session's runs.")
 @click.option(
     "--history", is_flag=True, help="Put the session's accepted turns before the task; needs --session."

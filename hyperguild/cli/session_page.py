@@ -14,6 +14,7 @@ from hyperguild.cli.log_reading import Selection
 from hyperguild.cli.output import dollars, seconds
 from hyperguild.cli.page import Page, Part
 from hyperguild.cli.progress import outcome, reason
+from hyperguild.cli.step_page import call_line, fill_steps, message_title
 from hyperguild.cli.timeline import GLYPHS, NAMES, STYLES, bar, longest_ms, phases, phases_used
 from hyperguild.cli.view import COLOURS, MARKS
 from hyperguild.cli.when import ago, local_time
@@ -52,10 +53,11 @@ _LABEL_CELLS = 36
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """How much is shown: texts whole, and one attempt alone (counted from 1)."""
+    """How much is shown: texts whole, one attempt alone (counted from 1), every step of the attempts."""
 
     whole: bool = False
     attempt: int | None = None
+    steps: bool = False
 
 
 def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -> None:
@@ -70,6 +72,8 @@ def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -
         _head(page, stored, selection, now, whole=detail.whole)
         page.gap()
         _chain(page, stored, detail)
+        if detail.steps:
+            fill_steps(page, stored, whole=detail.whole)
     page.gap()
     _hint(page, selection.shown, detail)
 
@@ -289,9 +293,12 @@ def _message(page: Page, message: dict[str, Any]) -> None:
     content = message.get("content")
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     page.gap()
-    heading = f"── {message.get('role', 'unknown role')} "
+    heading = f"── {message_title(message)} "
     page.add((heading.ljust(min(page.width, 60), "─"), "bold"))
-    page.text(text)
+    if text and text != "null":
+        page.text(text)
+    for call in message.get("tool_calls") or ():
+        page.add((f"calls {call_line(call)}", "cyan"), hang=2)
 
 
 def _hint(page: Page, shown: Sequence[StoredRun], detail: Detail) -> None:

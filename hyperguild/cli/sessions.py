@@ -38,6 +38,7 @@ Examples:
   hyperguild sessions show 3f2a91c0           by the end of an id
   hyperguild sessions show last --full        tasks and answers whole
   hyperguild sessions show last --attempt 2   an attempt, with its prompt
+  hyperguild sessions show last --steps       every step: calls, results
   hyperguild sessions show --json | jq '.runs[].attempts[].verdict'
 
 --json prints one object: session_id, created_at and runs, an array of
@@ -99,9 +100,12 @@ def list_sessions(settings: Settings, /, limit: int, *, as_json: bool) -> None:
     metavar="N",
     help="Show this attempt of the newest run, with its prompt.",
 )
+@click.option("--steps", is_flag=True, help="Show every step: what was called, and what came of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_obj
-def show(settings: Settings, /, reference: str, attempt: int | None, *, full: bool, as_json: bool) -> None:
+def show(
+    settings: Settings, /, reference: str, attempt: int | None, *, full: bool, steps: bool, as_json: bool
+) -> None:
     """Show the runs of a session, or one run: what was tried, and why it went as it did.
 
     ID is that of a session or run, the end of one, or last.
@@ -117,11 +121,11 @@ def show(settings: Settings, /, reference: str, attempt: int | None, *, full: bo
     elif as_json and attempt is not None:
         stored = selection.shown[-1]
         chosen = nth_attempt(stored, attempt)
-        steps = [step.model_dump(mode="json") for step in steps_of(stored, chosen)]
-        print_json(chosen.model_dump(mode="json") | {"steps": steps})
+        taken = [step.model_dump(mode="json") for step in steps_of(stored, chosen)]
+        print_json(chosen.model_dump(mode="json") | {"steps": taken})
     else:
         page = Page.for_stdout(settings.env)
-        fill_page(page, selection, Detail(whole=full, attempt=attempt), SystemClock().now())
+        fill_page(page, selection, Detail(whole=full, attempt=attempt, steps=steps), SystemClock().now())
         page.print()
 
 

@@ -90,7 +90,8 @@ def _trust(settings: Settings, file: Path, store: TrustStore, *, yes: bool) -> N
     configuration = load_config(file, settings.env)
     shown = printable(str(file))
     if not configuration.powers:
-        click.echo(f"{shown} runs no programs and sends no keys to strangers: there is nothing to trust")
+        what = "runs no programs, sends no keys to strangers and lets no model act unasked"
+        click.echo(f"{shown} {what}: there is nothing to trust")
         return
     trusted = store.is_trusted(file, digest_of(configuration.powers))
     page = Page.for_stdout(settings.env)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 
 from hyperguild.cli.output import seconds
-from hyperguild.cli.progress import Progress, Row, outcome, reason, summary, times
+from hyperguild.cli.progress import Progress, Row, call_text, outcome, reason, summary, times
 from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
@@ -17,6 +19,8 @@ from hyperguild.domain.events import (
     LoadWaiting,
     Probed,
     RunFinished,
+    ToolCalled,
+    ToolReturned,
     Warned,
 )
 from hyperguild.domain.text import cleaned, one_line
@@ -45,6 +49,11 @@ class PlainView:
     ) -> None:
         """Nothing to undo."""
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal alone in the block: nothing is drawn anyway."""
+        yield
+
     def emit(self, event: Event) -> None:
         """Print what the event says, if a person wants to know."""
         match event:
@@ -54,6 +63,10 @@ class PlainView:
                 self._say(f"{event.model}: {event.warm_state}")
             case LoadWaiting():
                 self._tell_load(event)
+            case ToolCalled():
+                self._say(f"{event.name} {call_text(event.arguments)}".rstrip())
+            case ToolReturned(is_error=True):
+                self._say(f"{event.name} failed: {one_line(event.text, REASON_WIDTH)}")
             case AttemptFinished(attempt=attempt):
                 self._loading.clear()  # a load that failed has no end of its own
                 why = reason(attempt)
@@ -99,6 +112,15 @@ class LiveView:
     ) -> None:
         """Draw for the last time and give the terminal back."""
         self._live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal alone in the block."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
     def emit(self, event: Event) -> None:
         """Take an event; warnings and the end are printed, the rest is drawn."""

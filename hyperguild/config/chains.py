@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 from hyperguild.config import schema
+from hyperguild.config.agent_policy import agent_policy
 from hyperguild.config.models import ModelTable, limits_of, tuned
 from hyperguild.config.report import Report
+from hyperguild.config.schema_agent import Agent
 from hyperguild.config.wording import DocumentPath, did_you_mean, quoted
 from hyperguild.domain.chain import Budget, Chain, FeedbackPolicy, Model, RetryPolicy, Tier, VerifierSpec
 
@@ -42,7 +44,10 @@ class _ChainResolver:
     def chain(self, name: str, raw: schema.Chain) -> Chain | None:
         """Return the chain, or None where a problem was noted."""
         path: DocumentPath = ("chains", name)
-        found = [self._tier(index, tier, (*path, "tiers", index)) for index, tier in enumerate(raw.tiers)]
+        found = [
+            self._tier(index, tier, raw.agent, (*path, "tiers", index))
+            for index, tier in enumerate(raw.tiers)
+        ]
         tiers = tuple(tier for tier in found if tier is not None)
         verifier_name = raw.verifier or DEFAULT
         known = self._report.names("verifiers")
@@ -67,7 +72,7 @@ class _ChainResolver:
             self._refuse_unpriced(path, chain)
         return chain if len(tiers) == len(raw.tiers) else None
 
-    def _tier(self, position: int, raw: schema.Tier, path: DocumentPath) -> Tier | None:
+    def _tier(self, position: int, raw: schema.Tier, agent: Agent, path: DocumentPath) -> Tier | None:
         model = self._table.model(raw.model, (*path, "model"))
         if model is None:
             return None
@@ -80,6 +85,7 @@ class _ChainResolver:
             attempts=raw.attempts,
             limits=limits_of(raw),
             retry=RetryPolicy(retries=raw.retries, wait_max_s=raw.retry_wait_max_s),
+            agent=agent_policy(agent, raw.agent),
         )
 
     def _refuse_unverified(self, path: DocumentPath, tiers: tuple[Tier, ...]) -> None:

@@ -11,6 +11,7 @@ from hyperguild.config.inference import InferenceError, infer_model
 from hyperguild.config.powers import Power
 from hyperguild.config.wording import did_you_mean, listed, quoted
 from hyperguild.domain.chain import Chain, Endpoint, LogPolicy, Model, VerifierSpec
+from hyperguild.domain.mcp import McpServer
 from hyperguild.errors import ConfigError
 
 
@@ -28,6 +29,7 @@ class Configuration:
     chains: Mapping[str, Chain]
     skill_chains: Mapping[str, str]
     log: LogPolicy
+    mcp_servers: Mapping[str, McpServer]
     powers: tuple[Power, ...]
 
     def chain_for(self, skill: str, name: str | None = None) -> Chain:

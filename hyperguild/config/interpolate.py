@@ -19,7 +19,7 @@ class InterpolationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interpolated:
-    """A string of `endpoints`, filled in.
+    """A string of `endpoints` or `mcp_servers`, filled in.
 
     `source`: as it is written. `value`: what is used. `shown`: the same for the eyes, where variables that
     are set and hold secrets by their name stay `${NAME}`. `literal`: the text of the file alone,

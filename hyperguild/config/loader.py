@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hyperguild.config.agent_policy import agent_policies
 from hyperguild.config.chains import resolve_chains, resolve_skills
 from hyperguild.config.clear_secrets import refuse_clear_secrets
 from hyperguild.config.configuration import Configuration
-from hyperguild.config.filled import fill_endpoints
+from hyperguild.config.filled import fill_variables
 from hyperguild.config.marks import YamlError, read_yaml
+from hyperguild.config.mcp_servers import resolve_servers
 from hyperguild.config.models import ModelTable
 from hyperguild.config.powers import powers_of
 from hyperguild.config.report import Report
@@ -59,18 +61,20 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
     except YamlError as exc:
         problem = Problem(_shown(path), exc.place.line, exc.place.column, "", exc.message)
         raise _refusal(path, problem) from exc
-    document, texts = fill_endpoints(refuse_clear_secrets(document), env)
+    document, texts = fill_variables(refuse_clear_secrets(document), env)
     report = Report(document, _shown(path))
     raw = validate(report)
     if raw is None:
         raise report.refusal()
     folder = path.absolute().parent
-    table = ModelTable(raw, report, folder, Path(env["HOME"]) if env.get("HOME") else None)
+    home = Path(env["HOME"]) if env.get("HOME") else None
+    table = ModelTable(raw, report, folder, home)
     verifiers = resolve_verifiers(raw, table, report, folder)
     chains = resolve_chains(raw, table, verifiers, report)
     skill_chains = resolve_skills(raw, report)
     if report.has_problems:
         raise report.refusal()
+    servers = resolve_servers(raw, folder, home)
     return Configuration(
         path=path,
         endpoints=table.endpoints,
@@ -79,7 +83,8 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
         chains=chains,
         skill_chains=skill_chains,
         log=LogPolicy(content=raw.log.content, keep_days=raw.log.keep_days),
-        powers=powers_of(table.endpoints, verifiers, texts),
+        mcp_servers=servers,
+        powers=powers_of(table.endpoints, verifiers, servers, texts, agent_policies(raw, report)),
     )
 
 

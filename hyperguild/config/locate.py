@@ -47,6 +47,13 @@ def find_config(flag: Path | None, env: Mapping[str, str], cwd: Path) -> FoundCo
     )
 
 
+def path_beside(written: str, folder: Path, home: Path | None) -> Path:
+    """Return a path of chains.yaml as it is meant: from `folder`, the file's own, or (`~/`) from `home`."""
+    if home is not None and (written == "~" or written.startswith("~/")):
+        return home / written[2:]
+    return folder / written
+
+
 def user_folder(env: Mapping[str, str], variable: str, default: str) -> Path:
     """Return hyperguild's folder under an XDG base folder; relative values are ignored, as XDG asks."""
     named = Path(env.get(variable, ""))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperguild.config import schema
 from hyperguild.config.inference import InferenceError, infer_model, label_of
+from hyperguild.config.locate import path_beside
 from hyperguild.config.report import Report
 from hyperguild.config.wording import DocumentPath, did_you_mean, quoted
 from hyperguild.domain.chain import (
@@ -76,12 +77,7 @@ class ModelTable:
         )
 
     def _file(self, written: str | None) -> Path | None:
-        """Return a path as it is meant: from the folder of chains.yaml, or (`~/`) from the home folder."""
-        if written is None:
-            return None
-        if self._home is not None and (written == "~" or written.startswith("~/")):
-            return self._home / written[2:]
-        return self._folder / written
+        return None if written is None else path_beside(written, self._folder, self._home)
 
     def _add_model(self, name: str, raw: schema.Model) -> None:
         path = ("models", name)

@@ -1,4 +1,4 @@
-"""What a chains.yaml could do to the person who runs it: run programs, and send keys somewhere."""
+"""What a chains.yaml could do to who runs it: run programs, send keys somewhere, let models act unasked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hyperguild.config.filled import Texts
+from hyperguild.config.grants import grants_of
 from hyperguild.config.hosts import is_anothers_key, is_loopback, is_providers_own, origin_of
 from hyperguild.config.interpolate import Interpolated
 from hyperguild.config.wording import DocumentPath, printable, shown_path
+from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import CommandCheck, Endpoint, KeySource, VerifierSpec
+from hyperguild.domain.mcp import McpServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,21 @@ class Power:
 
 
 def powers_of(
-    endpoints: Mapping[str, Endpoint], verifiers: Mapping[str, VerifierSpec], texts: Texts
+    endpoints: Mapping[str, Endpoint],
+    verifiers: Mapping[str, VerifierSpec],
+    servers: Mapping[str, McpServer],
+    texts: Texts,
+    policies: Iterable[tuple[DocumentPath, AgentPolicy]],
 ) -> tuple[Power, ...]:
     """Return what needs trust, in the order of the file.
 
-    Programs: those of `command` endpoints, of `command` checks and of `api_key_cmd`. Keys, and values of
-    variables in headers and addresses, that go to a host that is neither loopback nor the provider's own; the
-    well-known variable of a provider belongs to that provider alone.
-    `texts` are the filled-in strings of `endpoints` (`filled.fill_endpoints`): environment values count.
+    Programs: those of `command` endpoints, of `command` checks, of `api_key_cmd`, and of MCP servers: these
+    with their `env` and `cwd`. Keys, and values of variables in headers and addresses, that go to a host that
+    is neither loopback nor the provider's own; the well-known variable of a provider belongs to that provider
+    alone. Tools of servers that are said to only read, for those may run unasked. Models: what they may do
+    without asking beyond reading (`grants.grants_of`), under the `policies` of the tiers; each once, where it
+    comes first. `texts` are the filled-in strings of the file (`filled.fill_variables`): environment values
+    count.
     """
     found: list[Power] = []
     for name, endpoint in endpoints.items():
@@ -46,7 +56,13 @@ def powers_of(
         for index, check in enumerate(verifier.checks):
             if isinstance(check, CommandCheck):
                 found.append(_runs(("verifiers", name, "checks", index, "argv"), check.argv))
-    return tuple(found)
+    for name, server in servers.items():
+        found += _of_server(("mcp_servers", name), server, texts)
+    granted: dict[tuple[str, ...], Power] = {}
+    for path, policy in policies:
+        for grant in grants_of(policy):
+            granted.setdefault(grant.exact, _power(path, grant.what, grant.exact))
+    return (*found, *granted.values())
 
 
 def digest_of(powers: Iterable[Power]) -> str:
@@ -83,11 +99,41 @@ def _of_endpoint(path: DocumentPath, endpoint: Endpoint, texts: Texts) -> Iterat
                 yield _power(where, what, ("send", "value", variable, origin))
 
 
+def _of_server(path: DocumentPath, server: McpServer, texts: Texts) -> Iterator[Power]:
+    if server.argv:
+        yield _serves(path, server, texts)
+    if server.url is not None and not is_loopback(origin_of(server.url)[1]):
+        origin = _shown_origin(server.url, texts.get((*path, "url")))
+        for where, text in texts.items():
+            if where[:2] == path:
+                for variable in _variables_sent(where, text):
+                    what = f"sends the value of {variable} to {origin}"
+                    yield _power(where, what, ("send", "value", variable, origin))
+    if server.read_only:
+        globs = tuple(sorted(set(server.read_only)))
+        named = f"{', '.join(globs)} of the MCP server {server.name}"
+        what = f"lets models use tools as ones that only read: {named}"
+        yield _power((*path, "read_only"), what, ("read", server.name, *globs))
+
+
+def _serves(path: DocumentPath, server: McpServer, texts: Texts) -> Power:
+    """Return the power of a server's program. What it runs depends on its variables and its folder, too."""
+    argv = _shown_argv((*path, "argv"), server.argv, texts)
+    folder = texts.get((*path, "cwd"))
+    env = [f"{name}={texts[(*path, 'env', name)].shown}" for name in sorted(server.env)]
+    if folder is None and not env:
+        return _runs((*path, "argv"), argv)
+    place = f" in {folder.shown}" if folder is not None else ""
+    what = f"runs{place}: {shlex.join((*env, *argv))}"
+    exact = ("serve", "" if folder is None else folder.shown, str(len(env)), *env, *argv)
+    return _power((*path, "argv"), what, exact)
+
+
 def _variables_sent(where: DocumentPath, text: Interpolated) -> tuple[str, ...]:
     """Return the variables whose values the server, or the DNS on the way to it, gets to see."""
     if where[2] == "headers":
         return text.variables
-    if where[2] == "base_url":
+    if where[2] in {"base_url", "url"}:
         # An address that begins with a variable goes where the environment says, not where the file says.
         return text.variables[1:] if text.source.startswith("${") else text.variables
     return ()

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hyperguild.config.schema_agent import Agent
+from hyperguild.config.schema_mcp import McpServer, ServerName
 from hyperguild.config.schema_parts import (
     SOME,
     Argv,
@@ -311,6 +313,7 @@ class Tier(_Tunable, _Timed):
     retry_wait_max_s: Annotated[Number, Field(ge=0)] = Field(
         5.0, description="The longest wait before a retry."
     )
+    agent: Agent = Field(Agent(), description="How its attempts may work; what it sets wins over the chain.")
 
 
 class Feedback(Entry):
@@ -339,6 +342,7 @@ class Chain(Entry):
     verifier: Name | None = Field(None, description="The verifier; default, if not given.")
     feedback: Feedback = Field(Feedback(), description="What the next tier is told of refused answers.")
     budget: Budget = Field(Budget(), description="What one run may spend; no limit, if not given.")
+    agent: Agent = Field(Agent(), description="How attempts of every tier may work.")
     on_exhausted: Literal["error", "best"] = Field(
         "error", description="When every tier was refused: an error, or the best refused answer, flagged."
     )
@@ -379,5 +383,8 @@ class ChainsFile(Entry):
         SOME,
         Field(json_schema_extra={"minProperties": 1}),
     ] = Field(description="Models in the order in which they are tried.")
+    mcp_servers: dict[ServerName, McpServer] | None = Field(
+        None, description="MCP servers whose tools models may be offered, as NAME_tool."
+    )
     skills: dict[Name, Skill] | None = Field(None, description="Which chain a skill uses; else default.")
     log: Log = Field(Log(), description="What is stored.")

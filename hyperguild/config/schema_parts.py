@@ -67,7 +67,8 @@ class ShortFor:
         return {"anyOf": [dict(short), long]}
 
 
-def _one_or_many(value: Any) -> Any:
+def one_or_many(value: Any) -> Any:
+    """Write a bare text out as the list that it is short for."""
     return [value] if isinstance(value, str) else value
 
 
@@ -165,13 +166,13 @@ Argv = Annotated[tuple[Text, ...], Field(min_length=1)]
 Names = Annotated[
     tuple[Name, ...],
     Field(min_length=1),
-    BeforeValidator(_one_or_many),
+    BeforeValidator(one_or_many),
     WithJsonSchema(TEXT_OR_TEXTS),
 ]
 Stops = Annotated[
     tuple[Text, ...],
     Field(min_length=1),
-    BeforeValidator(_one_or_many),
+    BeforeValidator(one_or_many),
     WithJsonSchema(TEXT_OR_TEXTS),
 ]
 SchemaSource = Annotated[

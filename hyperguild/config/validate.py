@@ -20,6 +20,9 @@ _IN_CLEAR = (
     "a secret in clear is refused; put it into the environment and name the variable: api_key_env: NAME "
     "(or api_key_file, api_key_cmd), on the endpoint"
 )
+_IN_CLEAR_TO_SERVER = (
+    "a secret in clear is refused; put it into the environment and write ${VAR}, in env or headers"
+)
 _WORDS = {
     "string_type": "must be text; quote it if it looks like a number or a word such as yes",
     "int_type": "must be a whole number",
@@ -133,7 +136,7 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
     name = str(loc[-1])
     before_colon = name.partition(":")[0]  # `{api_key:sk-…}` is one key, without the space
     if is_name_for_key(before_colon):
-        return _IN_CLEAR
+        return _IN_CLEAR_TO_SERVER if loc[0] == "mcp_servers" else _IN_CLEAR
     if loc[0] == "endpoints" and name in _endpoint_keys():
         return f"is not a key of kind {loc[2]}"
     return f"unknown key{did_you_mean(name, _keys_at(loc[:-1]))}"

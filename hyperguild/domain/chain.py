@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.usage import Price, Usage
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
@@ -105,6 +106,11 @@ class Model:
             return self.price.cost_usd(usage)
         return 0.0 if self.label == "local" else None
 
+    def worst_cost_usd(self, prompt_tokens: int) -> float | None:
+        """Price one call at its longest answer; None as for `cost_usd`."""
+        output = self.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+        return self.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
@@ -138,6 +144,7 @@ class Tier:
     attempts: int = 1
     limits: TimeLimits = field(default_factory=TimeLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    agent: AgentPolicy = field(default_factory=AgentPolicy)
 
     @property
     def probed(self) -> bool:

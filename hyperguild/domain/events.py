@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -114,6 +114,45 @@ class ThoughtDelta(_Event):
     text: str
 
 
+class ToolCalled(_Event):
+    """A tool call is about to be executed, or refused. `arguments` is null where they are no JSON object."""
+
+    type: Literal["tool.call"] = "tool.call"
+    call_id: str
+    name: str
+    arguments: dict[str, Any] | None
+
+
+class ToolReturned(_Event):
+    """A tool call has its result; `text` is what the model is told, cut; no times where it was refused."""
+
+    type: Literal["tool.result"] = "tool.result"
+    call_id: str
+    name: str
+    is_error: bool
+    text: str
+    chars: int
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class MessageInjected(_Event):
+    """A message that no model wrote was added to the transcript: by the loop itself, or by a hook."""
+
+    type: Literal["message.injected"] = "message.injected"
+    origin: Literal["loop", "hook"]
+    role: str
+    text: str
+
+
+class ContextCompacted(_Event):
+    """Older messages of an attempt were replaced by a summary; `failure` says why they were not."""
+
+    type: Literal["context.compacted"] = "context.compacted"
+    messages: int
+    failure: str = ""
+
+
 class CheckFinished(_Event):
     """A deterministic check ended."""
 
@@ -163,6 +202,10 @@ Event = Annotated[
     | StepReset
     | AnswerDelta
     | ThoughtDelta
+    | ToolCalled
+    | ToolReturned
+    | MessageInjected
+    | ContextCompacted
     | CheckFinished
     | VerdictGiven
     | AttemptFinished

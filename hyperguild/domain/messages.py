@@ -180,3 +180,28 @@ class Completion:
     duration_ms: int
     tool_calls: tuple[ToolCall, ...] = ()
     content: tuple[Mapping[str, Any], ...] = ()
+
+
+def as_record(message: Message) -> dict[str, Any]:
+    """Return a message as it is stored and shown: `role` and `content`, and what else it has.
+
+    `tool_calls` are `{id, name, arguments}` (`raw` and `fault` where the arguments are no object); a tool's
+    message has `tool_call_id`, `name`, `is_error`, `started_at` and `ended_at`. Images are not kept.
+    """
+    record: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.tool_calls:
+        record["tool_calls"] = [_call_record(call) for call in message.tool_calls]
+    if message.result is not None:
+        result = message.result
+        record |= {"tool_call_id": result.call_id, "name": result.name, "is_error": result.is_error}
+        for name, moment in (("started_at", result.started_at), ("ended_at", result.ended_at)):
+            if moment is not None:
+                record[name] = moment.isoformat(timespec="milliseconds")
+    if message.verbatim is not None:
+        record["verbatim"] = {"model": message.verbatim.model, "content": list(message.verbatim.content)}
+    return record
+
+
+def _call_record(call: ToolCall) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
+    return record if call.arguments is not None else {**record, "raw": call.raw, "fault": call.fault}

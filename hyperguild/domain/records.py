@@ -129,14 +129,18 @@ class Attempt(Record):
 
 
 class Step(Record):
-    """One model call inside an attempt, as it was sent and answered.
+    """One model call inside an attempt, and the tools that it called.
 
-    `messages` are `{"role", "content"}` objects, the answer last; `context_limit` is in tokens.
+    `messages` are objects as `messages.as_record` makes them: what was added since the step before, with the
+    whole prompt where that is new (`anew`: the first step, and a summary that replaced older messages); then
+    the answer and the results of its calls. `context_limit` is in tokens.
     """
 
     step_id: str
     attempt_id: str
     position: int
+    kind: Literal["step", "summary"] = "step"
+    anew: bool = True
     messages: tuple[dict[str, Any], ...]
     usage: Usage = Usage()
     context_limit: int | None = None

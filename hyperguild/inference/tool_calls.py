@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from hyperguild.domain.messages import ToolCallDelta
 from hyperguild.domain.text import encodable
@@ -44,7 +45,10 @@ class CallAssembly:
     def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls in the order in which they began. Ids are as they came: they may be missing."""
         return tuple(
-            ToolCall(call.id, call.name, *parse_arguments("".join(call.arguments))) for call in self._calls
+            ToolCall(
+                encodable(call.id), encodable(call.name), *parse_arguments(encodable("".join(call.arguments)))
+            )
+            for call in self._calls
         )
 
 
@@ -56,7 +60,7 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any] | None, str, str]:
     if not raw.strip():
         return {}, raw, ""
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, parse_constant=_refuse_number, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
         return None, raw, f"the arguments are not valid JSON: {exc}"
     if not isinstance(value, dict):
@@ -64,3 +68,14 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any] | None, str, str]:
     if "\\ud" in raw.lower():  # JSON escapes can hold half a character, which no file and no log takes
         value = json.loads(encodable(json.dumps(value, ensure_ascii=False)))
     return value, raw, ""
+
+
+def _refuse_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number

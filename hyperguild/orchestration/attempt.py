@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hyperguild.domain.chain import Tier, TimeLimits, VerifierSpec
+from hyperguild.agent.changes import Changes
+from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.watch import (
+    CallBegan,
+    CallEnded,
+    Compacted,
+    Injected,
+    KeptStep,
+    LoopEvent,
+    LoopWatch,
+    StepAnswered,
+    StepBegan,
+)
+from hyperguild.domain.chain import Tier, VerifierSpec
 from hyperguild.domain.events import (
     AnswerDelta,
     CheckFinished,
+    ContextCompacted,
     LoadWaiting,
+    MessageInjected,
     StepFinished,
     StepReset,
     StepStarted,
     ThoughtDelta,
+    ToolCalled,
+    ToolReturned,
     VerdictGiven,
     Warned,
 )
-from hyperguild.domain.messages import (
-    Completion,
-    Message,
-    ModelRequest,
-    ReasoningDelta,
-    TextDelta,
-    UsageReport,
-)
+from hyperguild.domain.messages import FinishReason, Message, ReasoningDelta, TextDelta, as_record
 from hyperguild.domain.records import (
     Attempt,
     Cause,
@@ -37,15 +48,17 @@ from hyperguild.domain.records import (
     VerdictKind,
     WarmState,
 )
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.text import clipped
+from hyperguild.domain.tools import ToolCall, ToolResult
 from hyperguild.errors import ModelError, ProtocolError
-from hyperguild.inference.call import ModelCaller
-from hyperguild.inference.events import CallEvent, Loading, Reset, Spoke
+from hyperguild.inference.events import Loading, Reset, Spoke
 from hyperguild.orchestration.emitter import Emitter
-from hyperguild.ports import Clock, IdSource
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.verifier import Verifier
 from hyperguild.verification.watch import VerifierWatch
+
+SHOWN_RESULT_CHARS = 2000
+"""Of a tool's result in an event; the session log has what the model was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +73,7 @@ class AttemptPlan:
     verifier: VerifierSpec | None
     warm_state: WarmState | None
     time_left_s: float | None
-
-    def limits(self) -> TimeLimits:
-        """Return the tier's limits, within the time that the run has left."""
-        limits = self.tier.limits
-        if self.time_left_s is None:
-            return limits
-        return replace(limits, total_s=min(limits.total_s, self.time_left_s))
+    cost_left_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +101,43 @@ CANCELLED = Outcome.failed(ErrorInfo(kind="cancelled", message="cancelled by the
 
 
 class AttemptUnderWay:
-    """An attempt while it runs; `record` writes down what is known of it at any moment."""
+    """An attempt while it runs; `record` writes down what is known of it at any moment.
 
-    def __init__(self, plan: AttemptPlan, emit: Emitter, clock: Clock, ids: IdSource) -> None:
+    Steps of an attempt with tools go to `keep_step` as they end; those that are not durable yet are in
+    `open_steps`, to be recorded together with the attempt.
+    """
+
+    def __init__(
+        self,
+        plan: AttemptPlan,
+        emit: Emitter,
+        tools: LoopTools,
+        keep_step: Callable[[Step], Awaitable[None]],
+    ) -> None:
         self.plan = plan
+        self.open_steps: list[Step] = []
         self._emit = emit
-        self._clock = clock
-        self._ids = ids
-        self._began = clock.monotonic()
-        self._started_at: datetime = clock.now()
-        self._text: list[str] = []
+        self._clock, self._ids = tools.clock, tools.ids
+        self._caller = tools.caller
+        self._keep_step = keep_step
+        self._toolbox = tools.toolbox
+        self._changes = Changes()
+        self._calls: dict[str, ToolCall] = {}
+        request = LoopRequest(
+            model=plan.tier.model,
+            prompt=plan.messages,
+            policy=plan.tier.agent,
+            limits=plan.tier.limits,
+            retry=plan.tier.retry,
+            warm_state=plan.warm_state,
+            time_left_s=plan.time_left_s,
+            cost_left_usd=plan.cost_left_usd,
+        )
+        self._loop = AgentLoop(request, tools, LoopWatch(self._observe, self._keep))
+        self._began = self._clock.monotonic()
+        self._started_at: datetime = self._clock.now()
+        self._position = 0
         self._finish_reason: str | None = None
-        self._usage = Usage()
         self._retries = 0
         self._loaded_ms: int | None = None
         self._loading_since: float | None = None
@@ -115,15 +147,19 @@ class AttemptUnderWay:
         self._checks: list[CheckResult] = []
         self._judge_use = JudgeUse()
 
-    async def run(self, caller: ModelCaller, verifier: Verifier) -> Attempt:
+    async def run(self, verifier: Verifier) -> Attempt:
         """Generate and verify. Model errors become an `error` record; cancellation passes through."""
         try:
-            completion = await self._generate(caller)
-            if not completion.text.strip():
-                raise _empty(completion)
+            end = await self._loop.run()
+            if end.cause is None:
+                self._finish_reason = end.finish_reason
+                if not end.text.strip():
+                    raise _empty(end.finish_reason, offered=self._offered)
         except ModelError as error:
             return self._ended(Outcome.failed(ErrorInfo.of(error)))
-        verdict = await self._verdict(verifier, completion)
+        if end.cause is not None:
+            return self._ended(Outcome("escalate", end.cause, feedback=end.feedback))
+        verdict = await self._verdict(verifier, end)
         if self._verify_began is not None:
             self._verify_ms = self._ms_since(self._verify_began)
         if verdict.warning:
@@ -153,31 +189,38 @@ class AttemptUnderWay:
             cause=outcome.cause,
             score=outcome.score,
             feedback=outcome.feedback,
-            answer="".join(self._text),
+            answer=self._loop.text,
             finish_reason=self._finish_reason,
             retries=self._retries,
             checks=tuple(self._checks),
             error=outcome.error,
-            usage=self._usage,
-            cost_usd=model.cost_usd(self._usage),
+            usage=self._loop.usage,
+            cost_usd=model.cost_usd(self._loop.usage),
             verifier=self._judge_use,
             started_at=self._started_at,
         )
 
-    def step(self, attempt: Attempt) -> Step:
-        """Return the model call of this attempt as it was sent and answered."""
-        sent = tuple({"role": message.role, "content": message.text} for message in self.plan.messages)
-        answered = ({"role": "assistant", "content": attempt.answer},) if attempt.answer else ()
-        return Step(
+    @property
+    def _offered(self) -> bool:
+        return self.plan.tier.model.tools and bool(self._toolbox.specs)
+
+    async def _keep(self, kept: KeptStep) -> None:
+        step = Step(
             step_id=self._ids.new_id(),
-            attempt_id=attempt.attempt_id,
-            position=0,
-            messages=sent + answered,
-            usage=attempt.usage,
+            attempt_id=self.plan.attempt_id,
+            position=kept.position,
+            kind=kept.kind,
+            anew=kept.anew,
+            messages=tuple(as_record(message) for message in kept.messages),
+            usage=kept.usage,
             context_limit=self.plan.tier.model.context_window,
-            duration_ms=attempt.duration_ms - (attempt.verify_ms or 0),
-            created_at=self._started_at,
+            duration_ms=kept.duration_ms,
+            created_at=kept.began_at,
         )
+        if self._toolbox.specs:
+            await self._keep_step(step)
+        else:
+            self.open_steps.append(step)
 
     def _ended(self, outcome: Outcome) -> Attempt:
         self._emit(
@@ -189,48 +232,67 @@ class AttemptUnderWay:
         )
         return self.record(outcome)
 
-    async def _generate(self, caller: ModelCaller) -> Completion:
-        plan = self.plan
-        name = plan.tier.model.name
-        self._emit(StepStarted, position=0, model=name)
-        completion = await caller.complete(
-            ModelRequest(plan.tier.model, plan.messages),
-            plan.limits(),
-            retry=plan.tier.retry,
-            warm_state=plan.warm_state,
-            observe=self._observe,
-        )
-        self._usage, self._finish_reason = completion.usage, completion.finish_reason
-        self._emit(
-            StepFinished,
-            position=0,
-            model=name,
-            finish_reason=completion.finish_reason,
-            usage=completion.usage,
-            duration_ms=completion.duration_ms,
-        )
-        return completion
-
-    def _observe(self, event: CallEvent) -> None:
+    def _observe(self, event: LoopEvent) -> None:
+        model = self.plan.tier.model.name
         match event:
+            case StepBegan(position=position):
+                self._position, self._finish_reason = position, None
+                self._emit(StepStarted, position=position, model=model)
+            case StepAnswered():
+                self._finish_reason = event.finish_reason
+                self._emit(
+                    StepFinished,
+                    position=event.position,
+                    model=model,
+                    finish_reason=event.finish_reason,
+                    usage=event.usage,
+                    duration_ms=event.duration_ms,
+                )
             case TextDelta(text=text):
-                self._text.append(text)
                 self._emit(AnswerDelta, text=text)
             case ReasoningDelta(text=text):
                 self._emit(ThoughtDelta, text=text)
-            case UsageReport(usage=usage):
-                self._usage = usage
             case Loading(waited_ms=waited_ms, loaded=loaded):
                 self._note_load(event)
-                self._emit(LoadWaiting, model=self.plan.tier.model.name, waited_ms=waited_ms, loaded=loaded)
+                self._emit(LoadWaiting, model=model, waited_ms=waited_ms, loaded=loaded)
             case Spoke(after_ms=after_ms):
-                self._first_token_ms = after_ms
+                self._first_token_ms = after_ms if self._first_token_ms is None else self._first_token_ms
             case Reset(reason=reason):
                 self._loaded_ms, self._loading_since = self._load_ms(), None
-                self._first_token_ms = None
+                if self._position == 0:  # the first token of an attempt is that of its first step
+                    self._first_token_ms = None
                 self._retries += 1
-                self._text.clear()
                 self._emit(StepReset, reason=reason)
+            case _:
+                self._observe_tools(event)
+
+    def _observe_tools(self, event: LoopEvent) -> None:
+        match event:
+            case CallBegan(call=call):
+                self._calls[call.id] = call
+                arguments = None if call.arguments is None else dict(call.arguments)
+                self._emit(ToolCalled, call_id=call.id, name=call.name, arguments=arguments)
+            case CallEnded(result=result):
+                self._note_change(result)
+                self._emit(
+                    ToolReturned,
+                    call_id=result.call_id,
+                    name=result.name,
+                    is_error=result.is_error,
+                    text=clipped(result.text, SHOWN_RESULT_CHARS),
+                    chars=len(result.text),
+                    started_at=result.started_at,
+                    ended_at=result.ended_at,
+                )
+            case Injected(message=message, origin=origin):
+                self._emit(MessageInjected, origin=origin, role=message.role, text=message.text)
+            case Compacted(messages=messages, failure=failure):
+                self._emit(ContextCompacted, messages=messages, failure=failure)
+
+    def _note_change(self, result: ToolResult) -> None:
+        call, spec = self._calls.get(result.call_id), self._toolbox.spec(result.name)
+        if call is not None and spec is not None and result.started_at is not None:
+            self._changes.take(call, result, spec.effect)
 
     def _note_load(self, loading: Loading) -> None:
         """Keep when the load of this try began, and what loads of all tries took."""
@@ -244,26 +306,27 @@ class AttemptUnderWay:
             return self._loaded_ms
         return (self._loaded_ms or 0) + self._ms_since(self._loading_since)
 
-    async def _verdict(self, verifier: Verifier, completion: Completion) -> Verdict:
+    async def _verdict(self, verifier: Verifier, end: LoopEnd) -> Verdict:
         """Return what becomes of a non-empty answer."""
-        unfinished = _unfinished(completion, self.plan.tier)
+        unfinished = _unfinished(end.finish_reason, self.plan.tier, offered=self._offered)
         spec = self.plan.verifier if self.plan.tier.verify else None
         if unfinished is not None and spec is not None:
             spec = replace(spec, judge=None)  # checks are free; a judge has nothing whole to judge
-        checked = Verdict(kind="accept") if spec is None else await self._verify(verifier, spec, completion)
+        checked = Verdict(kind="accept") if spec is None else await self._verify(verifier, spec, end)
         if unfinished is None:
             return checked
         feedback = "\n".join(part for part in (unfinished.feedback, checked.feedback) if part)
         return unfinished.model_copy(update={"feedback": feedback, "warning": checked.warning})
 
-    async def _verify(self, verifier: Verifier, spec: VerifierSpec, completion: Completion) -> Verdict:
+    async def _verify(self, verifier: Verifier, spec: VerifierSpec, end: LoopEnd) -> Verdict:
         """Verify within the time that the run has left."""
         self._verify_began = self._clock.monotonic()
         subject = Subject(
             skill_prompt=self.plan.skill_prompt,
             task=self.plan.original_task,
-            answer=completion.text,
-            finish_reason=completion.finish_reason,
+            answer=end.text,
+            finish_reason=end.finish_reason,
+            changes=self._changes.summary(),
         )
         left_s = self.plan.time_left_s
         if left_s is not None:
@@ -300,22 +363,24 @@ class AttemptUnderWay:
         return round((self._clock.monotonic() - moment) * 1000)
 
 
-def _empty(completion: Completion) -> ProtocolError:
-    if completion.finish_reason == "length":
+def _empty(finish_reason: FinishReason, *, offered: bool) -> ProtocolError:
+    if finish_reason == "length":
         return ProtocolError(
             "no answer: every output token went into reasoning",
             hint="raise max_output_tokens, or switch the model's thinking off through extra_body",
         )
-    if completion.finish_reason in {"refusal", "content_filter"}:
-        return ProtocolError(f"no answer: the server withheld it ({completion.finish_reason})")
-    if completion.finish_reason == "tool_calls":
+    if finish_reason in {"refusal", "content_filter"}:
+        return ProtocolError(f"no answer: the server withheld it ({finish_reason})")
+    if finish_reason == "tool_calls" and offered:
+        return ProtocolError("no answer: the server spoke of a tool call, and sent none")
+    if finish_reason == "tool_calls":
         return ProtocolError("no answer: the model called a tool, and none was offered")
     return ProtocolError("the answer is empty")
 
 
-def _unfinished(completion: Completion, tier: Tier) -> Verdict | None:
+def _unfinished(finish_reason: FinishReason, tier: Tier, *, offered: bool) -> Verdict | None:
     """Return the refusal of an answer that is cut off or withheld, verified or not; None for a whole one."""
-    match completion.finish_reason:
+    match finish_reason:
         case "length":
             limit = tier.model.max_output_tokens
             after = f"after {limit} tokens, its limit" if limit else "at the limit of the model or its window"
@@ -323,6 +388,11 @@ def _unfinished(completion: Completion, tier: Tier) -> Verdict | None:
             return Verdict(kind="escalate", cause="truncated", feedback=feedback)
         case "refusal" | "content_filter" as reason:
             feedback = f"the model declined to answer ({reason})"
+            return Verdict(kind="escalate", cause="rejected", feedback=feedback)
+        case "tool_calls" if offered:
+            feedback = (
+                "the model was about to call a tool, and no call came: call it, or give the whole answer"
+            )
             return Verdict(kind="escalate", cause="rejected", feedback=feedback)
         case "tool_calls":
             feedback = "the model called a tool instead of answering; there are no tools: answer directly"

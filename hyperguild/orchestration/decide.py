@@ -46,10 +46,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Ask the tier for an answer and verify it, within `time_left_s` where the run has a deadline."""
+    """Ask the tier for an answer and verify it.
+
+    Within `time_left_s` where the run has a deadline, and for `cost_left_usd`, the verdict's cost taken off,
+    where it has a limit.
+    """
 
     tier: Tier
     time_left_s: float | None
+    cost_left_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
 def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None:
     """Return the most that one try of the tier may cost in USD, its verdict included; None: nobody knows."""
     output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
-    answer = tier.model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+    answer = tier.model.worst_cost_usd(prompt_tokens)
     judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
     if answer is None or judge is None:
         return answer
@@ -174,8 +179,13 @@ def _warmth(situation: Situation, tier: Tier) -> Probe | Skip | None:
 
 
 def _try(situation: Situation, tier: Tier) -> Try:
-    seconds = situation.chain.budget.seconds
-    return Try(tier, None if seconds is None else seconds - situation.elapsed_s)
+    budget = situation.chain.budget
+    left_s = None if budget.seconds is None else budget.seconds - situation.elapsed_s
+    if budget.cost_usd is None:
+        return Try(tier, left_s)
+    worst = worst_cost_usd(situation.chain, tier, situation.prompt_tokens) or 0.0
+    verdict = worst - (tier.model.worst_cost_usd(situation.prompt_tokens) or 0.0)
+    return Try(tier, left_s, budget.cost_usd - situation.spent_usd - verdict)
 
 
 def obstacle(situation: Situation, tier: Tier) -> Skip | None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from hyperguild.agent.loop import LoopTools
+from hyperguild.agent.source import ToolSource
+from hyperguild.agent.toolbox import Toolbox
 from hyperguild.domain.chain import Tier
 from hyperguild.domain.events import (
     AttemptFinished,
@@ -61,6 +64,7 @@ class Tools:
     store: SessionStore
     clock: Clock
     ids: IdSource
+    source: ToolSource
 
 
 async def walk(request: RunRequest, tools: Tools, sink: EventSink) -> RunResult:
@@ -168,18 +172,30 @@ class _Walk:
             verifier=self._chain.verifier,
             warm_state=warm_state,
             time_left_s=decision.time_left_s,
+            cost_left_usd=decision.cost_left_usd,
         )
 
     async def _try(self, plan: AttemptPlan) -> None:
         tools = self._tools
-        under_way = AttemptUnderWay(plan, self._emit, tools.clock, tools.ids)
-        try:
-            attempt = await under_way.run(tools.caller, self._verifier)
-        except asyncio.CancelledError:
-            attempt = under_way.record(CANCELLED)
-            await self._record(attempt, (under_way.step(attempt),))
-            raise
-        await self._record(attempt, (under_way.step(attempt),))
+        began = tools.clock.monotonic()
+        async with tools.source.open(self._request, plan.tier, self._session_id) as given:
+            for warning in given.warnings:
+                self._emit(Warned, message=warning)
+            if plan.time_left_s is not None:  # servers of tools may have had to be started
+                passed_s = tools.clock.monotonic() - began
+                plan = replace(plan, time_left_s=max(plan.time_left_s - passed_s, 0.0))
+            toolbox = Toolbox(given.tools, given.rules, tools.clock)
+            loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids)
+            under_way = AttemptUnderWay(plan, self._emit, loop_tools, self._keep_step)
+            try:
+                attempt = await under_way.run(self._verifier)
+            except asyncio.CancelledError:
+                await self._record(under_way.record(CANCELLED), under_way.open_steps)
+                raise
+            await self._record(attempt, under_way.open_steps)
+
+    async def _keep_step(self, step: Step) -> None:
+        await self._tools.store.record_step(self._run_id, step)
 
     async def _skip(self, decision: Skip, attempt_id: str, warm_state: WarmState | None) -> None:
         model = decision.tier.model

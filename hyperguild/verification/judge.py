@@ -196,7 +196,8 @@ class JudgePanel:
 
     def _nonce(self, reply: str = "") -> str:
         """Draw a nonce that stands nowhere in the data. Raises `VerifierError` if none can be had."""
-        data = (self._subject.skill_prompt, self._subject.task, self._subject.answer, reply)
+        subject = self._subject
+        data = (subject.skill_prompt, subject.task, subject.answer, subject.changes, reply)
         for _ in range(NONCE_DRAWS):
             nonce = self._ids.nonce()
             if not any(nonce in text for text in data):

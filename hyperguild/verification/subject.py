@@ -9,9 +9,13 @@ from hyperguild.domain.messages import FinishReason
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An answer and what it answers. `task` is the ORIGINAL task, rendered, without anybody's feedback."""
+    """An answer and what it answers. `task` is the ORIGINAL task, rendered, without anybody's feedback.
+
+    `changes` says what the attempt changed on its way: files touched, commands run; "" for nothing.
+    """
 
     skill_prompt: str
     task: str
     answer: str
     finish_reason: FinishReason
+    changes: str = ""

@@ -86,6 +86,20 @@ WORDS = [
     "phi4",
     "<<",
     "schema.json",
+    "agent",
+    "max_steps",
+    "tools",
+    "permission_mode",
+    "bypass",
+    "rules",
+    "allow",
+    "deny",
+    "two_stage",
+    "compact_at",
+    "fs_*",
+    "shell(git:*)",
+    "shell(",
+    "Bash",
 ]
 scalars = st.one_of(
     st.sampled_from(WORDS),
@@ -218,6 +232,25 @@ params = st.fixed_dictionaries(
         "reasoning_effort": st.sampled_from(["low", "high"]),
     },
 )
+rule_lists = st.lists(
+    st.sampled_from(["shell", "shell(git:*)", "fs_write(src/**)", "fs_*", "a_get(url=b)", "*"]), max_size=3
+)
+agents = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_steps": st.integers(1, 1000),
+        "tools": st.one_of(
+            st.none(), st.just("fs_*"), st.lists(st.sampled_from(["shell", "a_*"]), max_size=2)
+        ),
+        "permission_mode": st.sampled_from(["deny", "plan", "default", "accept_edits", "auto", "bypass"]),
+        "rules": st.fixed_dictionaries(
+            {}, optional={"allow": rule_lists, "ask": rule_lists, "deny": rule_lists}
+        ),
+        "two_stage": st.sampled_from(["auto", "always", "never"]),
+        "compact_at": st.integers(10, 100),
+        "tool_timeout_s": seconds,
+    },
+)
 tiers = st.one_of(
     names,
     st.fixed_dictionaries(
@@ -233,6 +266,7 @@ tiers = st.one_of(
             "retry_wait_max_s": st.floats(0, 60),
             "params": params,
             "extra_body": st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(), max_size=2),
+            "agent": agents,
         },
     ),
 )
@@ -279,6 +313,7 @@ chains = st.one_of(
             ),
             "budget": st.fixed_dictionaries({}, optional={"seconds": seconds, "attempts": st.integers(1, 9)}),
             "on_exhausted": st.sampled_from(["error", "best"]),
+            "agent": agents,
         },
     ),
 )
@@ -336,7 +371,26 @@ def test_a_valid_file_resolves_and_the_json_schema_accepts_it(data: dict[str, An
     assert configuration.models["tiny"].gguf == PATH.parent / "models" / "tiny.gguf"
     for name, chain in configuration.chains.items():
         written = data["chains"][name]
-        assert_resolved(configuration, chain, written if isinstance(written, list) else written["tiers"])
+        long = {"tiers": written} if isinstance(written, list) else written
+        assert_resolved(configuration, chain, long["tiers"])
+        assert_policies(chain, long)
+
+
+def assert_policies(chain: Chain, written: dict[str, Any]) -> None:
+    """Check that each tier works as it says itself, else as its chain says, else as usual."""
+    for tier, entry in zip(chain.tiers, written["tiers"], strict=True):
+        own = {} if isinstance(entry, str) else entry.get("agent", {})
+        above = written.get("agent", {})
+        for key, usual in (("max_steps", 20), ("permission_mode", "default"), ("two_stage", "auto")):
+            assert getattr(tier.agent, key) == own.get(key, above.get(key, usual))
+        percent = own.get("compact_at", above.get("compact_at", 70))
+        assert tier.agent.compact_at == percent / 100
+        tools = own.get("tools", above.get("tools"))
+        listed = [tools] if isinstance(tools, str) else tools
+        assert (None if tier.agent.tools is None else list(tier.agent.tools)) == listed
+        for kind in ("allow", "ask", "deny"):
+            rules = own.get("rules", {}).get(kind, above.get("rules", {}).get(kind, []))
+            assert list(getattr(tier.agent.rules, kind)) == rules
 
 
 def assert_resolved(configuration: Configuration, chain: Chain, written: list[Any]) -> None:

@@ -54,7 +54,9 @@ class AnthropicClient:
         async with self._exchanger.turn(request.model):
             yield Sent()
             async with (
-                self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
+                self._exchanger.send(
+                    "POST", self._url, model=request.model, body=body, tools=len(request.tools)
+                ) as answer,
                 aclosing(read_answer(answer, MessageEvents(answer.peer))) as parts,
             ):
                 async for part in parts:

@@ -41,7 +41,9 @@ class OpenAICompatibleClient:
         async with self._exchanger.turn(request.model):
             yield Sent()
             async with (
-                self._exchanger.send("POST", self._url, model=request.model, body=body) as answer,
+                self._exchanger.send(
+                    "POST", self._url, model=request.model, body=body, tools=len(request.tools)
+                ) as answer,
                 aclosing(read_answer(answer, ChatChunks(answer.peer))) as parts,
             ):
                 async for part in parts:

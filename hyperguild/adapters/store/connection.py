@@ -229,7 +229,8 @@ def _migrate(
             " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, program_version TEXT NOT NULL)"
         )
         for number, migration in enumerate(migrations[version:], start=version + 1):
-            for statement in migration.statements:
+            done = migration.done is not None and connection.execute(migration.done).fetchone() is not None
+            for statement in () if done else migration.statements:
                 connection.execute(statement)
             connection.execute(
                 "INSERT OR REPLACE INTO migrations VALUES (?, ?, ?)",

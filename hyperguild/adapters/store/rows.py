@@ -109,9 +109,10 @@ class RowWriter:
         row["started_at"] = to_time(attempt.started_at) if attempt.started_at else None
         return row
 
-    def step(self, step: Step) -> Row:
+    def step(self, run_id: str, step: Step) -> Row:
         """Return the row of a step."""
         row = step.model_dump(mode="json")
+        row["run_id"] = run_id
         for column in ("messages", "pending_tool_calls"):
             full = self.policy.content == "full"
             row[column] = self.scrubber.scrub_json(row[column]) if full else []

@@ -90,8 +90,12 @@ class SqliteSessionStore:
         """Record a run as `running`, and its session where that is new."""
         await self._write(lambda connection: self._start_run(connection, run))
 
+    async def record_step(self, run_id: str, step: Step) -> None:
+        """Record a finished step of an attempt that goes on."""
+        await self._write(lambda connection: self._record_step(connection, run_id, step))
+
     async def record_attempt(self, run_id: str, attempt: Attempt, steps: Sequence[Step]) -> None:
-        """Record a finished attempt with its steps, and add it to the run's totals."""
+        """Record a finished attempt with its last steps, and add it to the run's totals."""
         await self._write(lambda connection: self._record_attempt(connection, run_id, attempt, steps))
 
     async def finish_run(self, result: RunResult, finished_at: datetime) -> None:
@@ -255,7 +259,12 @@ class SqliteSessionStore:
         )
         _insert(connection, "attempts", self._writer.attempt(run_id, attempt))
         for step in steps:
-            _insert(connection, "steps", self._writer.step(step))
+            _insert(connection, "steps", self._writer.step(run_id, step))
+
+    def _record_step(self, connection: sqlite3.Connection, run_id: str, step: Step) -> None:
+        run = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        self._require(run, run_id)
+        _insert(connection, "steps", self._writer.step(run_id, step))
 
     def _require(self, found: object, run_id: str) -> None:
         if not found:
@@ -291,8 +300,7 @@ class SqliteSessionStore:
             "SELECT * FROM attempts WHERE run_id = ? ORDER BY rowid", (row["run_id"],)
         ).fetchall()
         steps = connection.execute(
-            "SELECT steps.* FROM steps JOIN attempts USING (attempt_id) WHERE attempts.run_id = ?"
-            " ORDER BY attempts.rowid, steps.position, steps.rowid",
+            "SELECT * FROM steps WHERE run_id = ? ORDER BY rowid",
             (row["run_id"],),
         ).fetchall()
         status = self._status(row)

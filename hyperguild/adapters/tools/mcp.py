@@ -6,6 +6,7 @@ The package `mcp` (the extra `hyperguild[mcp]`) takes a second to import: only o
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +21,8 @@ from hyperguild.ports import Tool, ToolContext
 
 DESCRIPTION_MAX_CHARS = 1_024
 """OpenAI's limit for a tool; what a server says of its tools is not to be trusted, nor to fill a window."""
+
+INSTALL_HINT = "pip install 'hyperguild[mcp]'"
 
 _ENVIRONMENT = frozenset(
     {
@@ -186,12 +189,17 @@ class _Link:
         return session
 
 
+def is_installed() -> bool:
+    """Tell whether the extra is there, without importing it."""
+    return all(importlib.util.find_spec(package) is not None for package in ("mcp", "httpx2"))
+
+
 def _session_class() -> Callable[[McpServer, Mapping[str, str]], Session]:
     """Import what opens sessions, an optional extra. Raises `McpFault` where it is not installed."""
     try:
         from hyperguild.adapters.tools.mcp_session import McpSession  # noqa: PLC0415
     except ModuleNotFoundError as exc:
-        raise McpFault("pip install 'hyperguild[mcp]' first") from exc
+        raise McpFault(f"{INSTALL_HINT} first") from exc
     return McpSession
 
 

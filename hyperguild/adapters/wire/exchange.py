@@ -97,12 +97,12 @@ class Exchanger:
         self._http: httpx.AsyncClient | None = None
         self._turns = asyncio.Semaphore(endpoint.max_concurrency)
 
-    def peer(self, model: Model | None = None) -> Peer:
+    def peer(self, model: Model | None = None, *, tools: int = 0) -> Peer:
         """Return who is spoken to, for messages; the key is known to it once it has been read."""
         secrets = self._keys.secrets(self.endpoint)
         if model is None:
             return Peer(self.endpoint, secrets=secrets)
-        return Peer(self.endpoint, model.name, model.upstream, secrets)
+        return Peer(self.endpoint, model.name, model.upstream, secrets, tools)
 
     @asynccontextmanager
     async def turn(self, model: Model) -> AsyncIterator[None]:
@@ -123,15 +123,16 @@ class Exchanger:
         *,
         model: Model | None = None,
         body: Mapping[str, Any] | None = None,
+        tools: int = 0,
     ) -> AsyncIterator[Answer]:
-        """Send a request, `body` as JSON; give its answer, if that is a success.
+        """Send a request, `body` as JSON, with so many tools in it; give its answer, if that is a success.
 
         Takes no turn. Leaving the context drops a connection that is still in use. Raises `ModelError` for
         every other answer, for a key or a connection that cannot be had and for a body that JSON cannot
         express; `model` and `endpoint` are set on it.
         """
         http, headers = await self._prepared(model)
-        peer = self.peer(model)
+        peer = self.peer(model, tools=tools)
         content = None
         if body is not None:
             content = _encoded(body, peer)

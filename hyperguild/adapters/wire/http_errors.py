@@ -269,7 +269,7 @@ def _server_failed(case: _Case) -> ModelError:
     if said.says("does not match the expected", "parse tool call", "failed to parse"):
         return case.error(
             ServerError,
-            f"the server of {model} could not parse what the model wrote{case.quoted}",
+            f"the server of {model} could not parse what the model wrote{_with_tools(peer)}{case.quoted}",
             "the chat template may not fit the model: see --jinja and --chat-template of llama.cpp",
             retryable=False,
         )
@@ -280,6 +280,10 @@ def _server_failed(case: _Case) -> ModelError:
             "the log of the model server says why; out of memory is the usual reason",
         )
     return case.error(ServerError, f"{peer.who} failed{case.quoted}")
+
+
+def _with_tools(peer: Peer) -> str:
+    return f" with {peer.tools} tool{'' if peer.tools == 1 else 's'} on offer" if peer.tools else ""
 
 
 _BAD_REQUEST_HINTS = (

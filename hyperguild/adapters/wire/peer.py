@@ -14,13 +14,15 @@ from hyperguild.errors import ModelError
 class Peer:
     """Who is spoken to: what error messages name. `model` is None where the endpoint itself is asked.
 
-    `upstream` is the model's name at the endpoint; `secrets` are cut out of whatever is quoted.
+    `upstream` is the model's name at the endpoint; `secrets` are cut out of whatever is quoted; `tools` is
+    how many the model was offered.
     """
 
     endpoint: Endpoint
     model: str | None = None
     upstream: str = ""
     secrets: tuple[str, ...] = ()
+    tools: int = 0
 
     @property
     def url(self) -> str:

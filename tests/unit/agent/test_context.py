@@ -175,6 +175,16 @@ def test_g1_a_summary_takes_the_place_of_what_it_tells() -> None:
     assert "half" not in again.compacted("All is done.")[1].text
 
 
+def test_g1_what_stays_begins_with_the_model_s_own_words() -> None:
+    since = [*step(1), Message("user", "Do not greet."), *step(2), *step(3), Message("assistant", "Well.")]
+    cut = plan(PROMPT, [*since, Message("user", "Go on.")], keep=7)
+    assert cut is None
+    later = plan(PROMPT, [*step(0), *since, Message("user", "Go on.")], keep=7)
+    assert later is not None
+    assert [message.role for message in later.compacted("So far.")][:3] == ["system", "user", "assistant"]
+    assert later.old == tuple(step(0))
+
+
 def test_g1_long_results_are_cut_in_the_record() -> None:
     since = [*step(1, 1_000_000), *step(2), *step(3), *step(4)]
     cut = plan(PROMPT, since)

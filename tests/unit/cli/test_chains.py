@@ -184,6 +184,15 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
         "vision": False,
         "tools": True,
         "json_schema": True,
+        "agent": {
+            "max_steps": 20,
+            "tools": None,
+            "permission_mode": "default",
+            "rules": {"allow": [], "ask": [], "deny": []},
+            "two_stage": "auto",
+            "compact_at": 70,
+            "tool_timeout_s": 120,
+        },
     }
     assert (sonnet["tier"], sonnet["verify"], sonnet["when_cold"]) == ("subagent", False, None)
     assert sonnet["price"] == {"input": 3, "output": 15, "cached_input": 0.075, "cache_write": None}
@@ -270,6 +279,57 @@ def test_show_tells_the_default_checks_alone_and_programs(
     assert "claude (command)" in out
     assert "price        unknown" in out
     assert "judge        none" in out
+
+
+def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = (
+        "{max_steps: 1, tools: [fs_read, shell], permission_mode: plan, two_stage: never, compact_at: 29, "
+        "tool_timeout_s: 180, rules: {allow: ['shell(git log:*)', fs_read], deny: [fs_write]}}"
+    )
+    own = "{max_steps: 30, tools: [], compact_at: 100, rules: {allow: [], ask: [a_b]}}"
+    write(
+        tmp_path,
+        ONE_CHAIN.replace(
+            "[phi4]",
+            f"{{agent: {settings}, tiers: [phi4, {{model: qwen, agent: {own}}}]}}",
+        ),
+    )
+    assert [tier["agent"] for tier in shown(capsys)["tiers"]] == [
+        {
+            "max_steps": 1,
+            "tools": ["fs_read", "shell"],
+            "permission_mode": "plan",
+            "rules": {"allow": ["shell(git log:*)", "fs_read"], "ask": [], "deny": ["fs_write"]},
+            "two_stage": "never",
+            "compact_at": 29,
+            "tool_timeout_s": 180,
+        },
+        {
+            "max_steps": 30,
+            "tools": [],
+            "permission_mode": "plan",
+            "rules": {"allow": [], "ask": ["a_b"], "deny": ["fs_write"]},
+            "two_stage": "never",
+            "compact_at": 100,
+            "tool_timeout_s": 180,
+        },
+    ]
+    _, out, _ = run(capsys, "chains", "show")
+    facts = [" ".join(line.split()) for line in out.splitlines()]
+    assert [fact for fact in facts if fact.startswith(("agent ", "allow ", "ask ", "deny "))] == [
+        (
+            "agent at most 1 step; tools fs_read, shell; permission mode plan; tools in two stages: never; "
+            "summaries from 29 % of the window on; 180 s for a call of a tool"
+        ),
+        "allow shell(git log:*), fs_read",
+        "deny fs_write",
+        (
+            "agent at most 30 steps; no tools; permission mode plan; tools in two stages: never; "
+            "no summaries; 180 s for a call of a tool"
+        ),
+        "ask a_b",
+        "deny fs_write",
+    ]
 
 
 def test_show_of_a_chain_without_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import yaml
 
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.adapters.store.connection import open_for_writing
+from hyperguild.adapters.store.migrations import MIGRATIONS
 from hyperguild.cli.diagnosis import look_up
 from hyperguild.cli.main import run_command_line
 from hyperguild.simulation.process import FleetProcess
@@ -403,6 +404,30 @@ def test_programs_that_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("plain is not executable" in message for message in errors)
 
 
+def test_mcp_servers_are_looked_at_and_not_started(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_TOKEN", "hunter2hunter2")
+    write(
+        fleet.url,
+        mcp_servers={
+            "there": {"argv": ["sh", "-c", "touch started"]},
+            "absent": {"argv": ["no-such-program"]},
+            "nowhere": {"argv": ["sh"], "cwd": "no-such-folder"},
+            "remote": {"url": "http://127.0.0.1:9/${MCP_TOKEN}/mcp"},
+        },
+    )
+    code, findings = doctor(capsys, "--config", "chains.yaml")
+    assert code == 1
+    ours = {one["area"]: one for one in findings if one["area"].startswith("MCP server ")}
+    assert [(one["level"]) for one in ours.values()] == ["ok", "error", "error", "ok"]
+    assert ours["MCP server there"]["message"].endswith("/sh")
+    assert ours["MCP server absent"]["message"] == "not on PATH: no-such-program"
+    assert "no-such-folder is not there" in ours["MCP server nowhere"]["message"]
+    assert ours["MCP server remote"]["message"] == "is at http://127.0.0.1:9/${MCP_TOKEN}/mcp; not asked"
+    assert not Path("started").exists()
+
+
 def test_a_file_that_nobody_trusts_runs_and_sends_nothing(
     fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -469,7 +494,7 @@ def test_the_session_log(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
     log = Path("log.db")
     open_for_writing(log, program_version="1").close()
     _, findings = doctor(capsys, "--db", "log.db")
-    assert any("log.db, version 1" in message for message in at_level(findings, "ok"))
+    assert any(f"log.db, version {len(MIGRATIONS)}" in message for message in at_level(findings, "ok"))
     connection = sqlite3.connect(log)
     connection.execute("PRAGMA user_version = 99")
     connection.close()

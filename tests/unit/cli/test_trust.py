@@ -159,7 +159,8 @@ def test_a_file_without_powers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = write(tmp_path, HARMLESS)
     code, out, err = run(capsys)
     assert (code, err) == (0, "")
-    assert out == f"{path} runs no programs and sends no keys to strangers: there is nothing to trust\n"
+    what = "runs no programs, sends no keys to strangers and lets no model act unasked"
+    assert out == f"{path} {what}: there is nothing to trust\n"
     assert not (tmp_path / "state").exists()
 
 

@@ -36,6 +36,14 @@ def test_it_accepts_the_repositorys_own_file(validator: jsonschema.Draft202012Va
         ("when_cold: wait", "when_warm: wait"),
         ("[phi4, claude-sonnet-4-6]", "[]"),
         ("{judge: qwen3-8b}", "{judge: 8}"),
+        ("max_steps: 20", "max_steps: 0"),
+        ("max_steps: 20", "max_steps: 1001"),
+        ("permission_mode: default", "permission_mode: defualt"),
+        ("two_stage: auto", "two_stage: yes"),
+        ("compact_at: 70", "compact_at: 0.7"),
+        ("tool_timeout_s: 120", "tool_timeout_s: 0"),
+        ('ask: ["fs_write(.github/**)"]', "ask: fs_write"),
+        ('deny: ["shell(git push:*)"]', "never: [shell]"),
     ],
 )
 def test_it_refuses_what_loading_refuses(
@@ -44,6 +52,14 @@ def test_it_refuses_what_loading_refuses(
     text = OWN.read_text()
     assert old in text
     assert not validator.is_valid(read_yaml(text.replace(old, new, 1)).data)
+
+
+@pytest.mark.parametrize("tools", ["shell", "[]", "['fs_*', shell]", "null"])
+def test_tools_are_one_several_none_or_the_skills(
+    validator: jsonschema.Draft202012Validator, tools: str
+) -> None:
+    text = OWN.read_text().replace("max_steps: 20", f"tools: {tools}")
+    validator.validate(read_yaml(text).data)
 
 
 def test_every_key_is_explained(validator: jsonschema.Draft202012Validator) -> None:

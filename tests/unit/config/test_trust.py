@@ -247,3 +247,109 @@ def test_a_record_that_cannot_be_reached(load: Load, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(TrustError, match="cannot be read"):
         TrustStore(tmp_path / "folder").is_trusted(tmp_path / "a", "x")
+
+
+def agent(settings: str, tier: str = "{}") -> str:
+    """Return a file whose only powers are those of `agent:`, on the chain and on the second tier."""
+    return (
+        'version: 1\nendpoints: {e: {kind: llama-swap, base_url: "http://127.0.0.1:8080"}}\n'
+        f"chains: {{a: {{agent: {settings}, tiers: [{{model: x, verify: false}}, "
+        f"{{model: y, verify: false, agent: {tier}}}]}}}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("{permission_mode: bypass}", ["use every tool without asking (permission_mode: bypass)"]),
+        ("{permission_mode: accept_edits}", ["change files without asking (permission_mode: accept_edits)"]),
+        ("{rules: {allow: ['shell(git:*)']}}", ["run shell commands without asking: shell(git:*)"]),
+        ("{rules: {allow: [shell, fs_read, 'shell(git:*)']}}",
+         ["run shell commands without asking: shell, shell(git:*)"]),
+        ("{rules: {allow: ['shel?']}}", ["run shell commands and use other tools without asking: shel?"]),
+        ("{rules: {allow: ['fs_write(src/**)', 'fs_*']}}",
+         ["change files without asking: fs_write(src/**), fs_*"]),
+        ("{rules: {allow: ['*']}}",
+         ["run shell commands, change files and use other tools without asking: *"]),
+        ("{rules: {allow: ['github_*', 'fetch_get(url=https://docs.*)', 'fs_r*']}}",
+         ["use tools without asking: github_*, fetch_get(url=https://docs.*), fs_r*"]),
+        ("{permission_mode: plan, rules: {allow: [shell, fs_edit]}}",
+         ["run shell commands without asking: shell", "change files without asking: fs_edit"]),
+        ("{permission_mode: bypass, rules: {ask: [fs_edit], deny: ['shell(rm:*)', 'a_*']}}",
+         [("use every tool without asking (permission_mode: bypass); asked about: fs_edit; "
+          "forbidden: shell(rm:*), a_*")]),
+    ],
+)  # fmt: skip
+def test_what_models_may_do_unasked(load: Load, settings: str, expected: list[str]) -> None:
+    powers = whats(load(agent(settings)))
+    assert powers == [("chains.a.agent", f"lets models {deed}") for deed in expected]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "{}",
+        "{max_steps: 1000, tools: ['*'], two_stage: never, tool_timeout_s: 9999}",
+        "{permission_mode: deny}",
+        "{permission_mode: plan}",
+        "{permission_mode: default}",
+        "{permission_mode: auto}",
+        "{rules: {allow: [fs_read, fs_ls, 'fs_glob(src/**)', fs_grep], ask: [shell], deny: ['*']}}",
+    ],
+)
+def test_reading_and_asking_need_no_trust(load: Load, settings: str) -> None:
+    assert whats(load(agent(settings, settings))) == []
+
+
+def test_the_power_of_a_tier_stands_where_it_was_written(load: Load) -> None:
+    inherited = agent("{rules: {allow: [shell]}}", "{permission_mode: bypass}")
+    assert whats(load(inherited)) == [
+        ("chains.a.agent", "lets models run shell commands without asking: shell"),
+        ("chains.a.tiers.1.agent", "lets models use every tool without asking (permission_mode: bypass)"),
+    ]
+    short = inherited.replace("{agent: {rules: {allow: [shell]}}, tiers: ", "").replace("}]}}\n", "}]}\n")
+    assert [path for path, _ in whats(load(short))] == ["chains.a.1.agent"]
+    only = agent("{permission_mode: bypass}", "{max_steps: 3}").replace("{model: x, verify: false}, ", "")
+    assert [path for path, _ in whats(load(only))] == ["chains.a.agent"]
+
+
+def test_a_chains_power_that_no_tier_has_is_none(load: Load) -> None:
+    text = agent("{permission_mode: bypass}", "{permission_mode: plan}")
+    assert [path for path, _ in whats(load(text))] == ["chains.a.agent"]
+    only = text.replace("{model: x, verify: false}, ", "")
+    assert only != text
+    assert whats(load(only)) == []
+
+
+def test_a_discovered_file_that_lets_models_act_is_refused(
+    load: Load, store: TrustStore, tmp_path: Path
+) -> None:
+    found = FoundConfig(tmp_path / "chains.yaml", discovered=True)
+    text = agent("{rules: {allow: ['shell(git:*)'], deny: ['shell(git push:*)']}}")
+    with pytest.raises(
+        TrustError, match=r"it lets models run shell commands without asking: shell\(git:\*\)"
+    ):
+        require_trust(found, load(text), store)
+    store.trust(found.path, load(text).powers)
+    require_trust(found, load(text), store)
+    require_trust(found, load(text.replace("{rules", "{max_steps: 3, tools: shell, rules")), store)
+    require_trust(found, load(agent("{}")), TrustStore(tmp_path / "empty.json"))
+    for wider in (
+        text.replace("shell(git:*)", "shell(g:*)"),
+        text.replace("deny", "ask"),
+        text.replace("'shell(git push:*)'", ""),
+        text.replace("{rules", "{permission_mode: accept_edits, rules"),
+    ):
+        assert wider != text
+        with pytest.raises(TrustError):
+            require_trust(found, load(wider), store)
+
+
+def test_the_order_of_rules_does_not_count_but_their_kind_does(load: Load) -> None:
+    def digest(rules: str) -> str:
+        return digest_of(load(agent(f"{{permission_mode: bypass, rules: {rules}}}")).powers)
+
+    one = digest("{allow: [shell, 'shell(a)'], ask: [b, c], deny: [d]}")
+    assert one == digest("{allow: ['shell(a)', shell, shell], ask: [c, b], deny: [d]}")
+    assert one != digest("{allow: [shell, 'shell(a)'], ask: [b], deny: [c, d]}")
+    assert one != digest("{allow: [shell, 'shell(a)', b], ask: [c], deny: [d]}")

@@ -15,6 +15,7 @@ from hyperguild.adapters.store.migrations import MIGRATIONS, Migration
 from hyperguild.errors import StoreError, StoreVersionError
 
 NEXT = (*MIGRATIONS, Migration("colour", ("ALTER TABLE sessions ADD COLUMN colour TEXT",)))
+NEWEST = len(MIGRATIONS)
 BROKEN = (*MIGRATIONS, Migration("broken", ("DELETE FROM sessions", "ALTER TABLE nowhere ADD COLUMN x")))
 
 
@@ -49,20 +50,20 @@ def test_a_new_file_has_the_newest_version_and_no_backup(path: Path) -> None:
         for pragma, expected in (("synchronous", 2), ("foreign_keys", 1), ("journal_mode", "wal")):
             assert connection.execute(f"PRAGMA {pragma}").fetchone()[0] == expected
         rows = connection.execute("SELECT * FROM migrations").fetchall()
-        assert [tuple(row) for row in rows] == [(1, "initial", "1.0"), (2, "colour", "1.0")]
-    assert version(path) == 2
+        assert [tuple(row)[1] for row in rows] == [one.name for one in NEXT]
+    assert version(path) == NEWEST + 1
     assert names(path.parent) == {"sessions.db"}
 
 
 def test_an_older_file_is_backed_up_then_migrated(with_data: Path) -> None:
     open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
-    backup = with_data.with_name("sessions.db.bak-v1")
+    backup = with_data.with_name(f"sessions.db.bak-v{NEWEST}")
     assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious", None)]
     assert sessions(backup) == [("s1", "2026-01-01T00:00:00.000Z", "precious")]
-    assert (version(with_data), version(backup)) == (2, 1)
+    assert (version(with_data), version(backup)) == (NEWEST + 1, NEWEST)
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
-    assert names(with_data.parent) == {"sessions.db", "sessions.db.bak-v1"}
+    assert names(with_data.parent) == {"sessions.db", f"sessions.db.bak-v{NEWEST}"}
 
 
 def test_the_backup_holds_what_is_still_in_the_write_ahead_log(with_data: Path) -> None:
@@ -71,14 +72,14 @@ def test_the_backup_holds_what_is_still_in_the_write_ahead_log(with_data: Path) 
         other.commit()
         assert with_data.with_name("sessions.db-wal").stat().st_size > 0
         open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
-    assert [row[0] for row in sessions(with_data.with_name("sessions.db.bak-v1"))] == ["s1", "s2"]
+    assert [row[0] for row in sessions(with_data.with_name(f"sessions.db.bak-v{NEWEST}"))] == ["s1", "s2"]
 
 
 def test_tables_brought_back_from_a_dump_are_kept(with_data: Path) -> None:
     with closing(sqlite3.connect(with_data)) as connection:
         connection.execute("PRAGMA user_version = 0")
     open_for_writing(with_data, program_version="1.0").close()
-    assert version(with_data) == 1
+    assert version(with_data) == NEWEST
     assert sessions(with_data)[0][2] == "precious"
     assert "sessions.db.bak-v0" in names(with_data.parent)
 
@@ -86,7 +87,7 @@ def test_tables_brought_back_from_a_dump_are_kept(with_data: Path) -> None:
 def test_a_migration_that_fails_changes_nothing(with_data: Path) -> None:
     with pytest.raises(StoreError, match="refused a statement: no such table: nowhere"):
         open_for_writing(with_data, program_version="2.0", migrations=BROKEN)
-    assert version(with_data) == 1
+    assert version(with_data) == NEWEST
     assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious")]
 
 
@@ -96,8 +97,8 @@ def test_a_newer_file_names_both_versions_and_programs(with_data: Path) -> None:
         with pytest.raises(StoreVersionError) as error:
             opener(with_data, program_version="1.0")
         assert error.value.message == (
-            f"the session log {with_data} has version 2 (hyperguild 2.0); "
-            "this is hyperguild 1.0, which knows versions up to 1"
+            f"the session log {with_data} has version {NEWEST + 1} (hyperguild 2.0); "
+            f"this is hyperguild 1.0, which knows versions up to {NEWEST}"
         )
 
 
@@ -108,7 +109,7 @@ def test_reading_brings_an_older_file_up_to_date(with_data: Path) -> None:
         assert connection.execute("SELECT title FROM sessions").fetchone()[0] == "precious"
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             connection.execute("DELETE FROM sessions")
-    assert version(with_data) == 1
+    assert version(with_data) == NEWEST
 
 
 def test_the_file_of_another_program_is_left_alone(path: Path) -> None:
@@ -126,7 +127,7 @@ def test_an_empty_file_is_no_log_yet(path: Path) -> None:
     with pytest.raises(StoreError, match="no session log yet"):
         open_for_reading(path, program_version="1.0")
     open_for_writing(path, program_version="1.0").close()
-    assert version(path) == 1
+    assert version(path) == NEWEST
 
 
 def test_many_that_migrate_at_once_do_it_once(with_data: Path) -> None:
@@ -145,8 +146,8 @@ def test_many_that_migrate_at_once_do_it_once(with_data: Path) -> None:
     for thread in threads:
         thread.join()
     assert faults == []
-    assert version(with_data) == 2
-    assert version(with_data.with_name("sessions.db.bak-v1")) == 1
+    assert version(with_data) == NEWEST + 1
+    assert version(with_data.with_name(f"sessions.db.bak-v{NEWEST}")) == NEWEST
 
 
 def test_a_lock_that_is_not_given_up(with_data: Path) -> None:
@@ -181,3 +182,27 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(StoreError, match=message):
             opener(tmp_path, program_version="1.0")
+
+
+def test_steps_of_the_first_version_are_kept_and_belong_to_their_run(path: Path) -> None:
+    with (
+        closing(open_for_writing(path, program_version="1.0", migrations=MIGRATIONS[:1])) as connection,
+        connection,
+    ):
+        connection.execute("INSERT INTO sessions (session_id, created_at) VALUES ('s', 't')")
+        connection.execute(
+            "INSERT INTO runs (run_id, session_id, skill, chain, status, images, duration_ms, usage,"
+            " schema_version, created_at, lease_expires_at)"
+            " VALUES ('r', 's', 'x', 'y', 'accepted', 0, 0, '{}', 1, 't', 't')"
+        )
+        connection.execute(
+            "INSERT INTO attempts (attempt_id, run_id, position, model, tier, endpoint, warm_start,"
+            " duration_ms, verdict, feedback, answer, retries, checks, usage, verifier)"
+            " VALUES ('a', 'r', 0, 'm', 'local', 'e', 0, 0, 'accept', '', 'yes', 0, '[]', '{}', '{}')"
+        )
+        connection.execute("INSERT INTO steps VALUES ('one', 'a', 0, '[1]', '{}', NULL, 7, '[]', 't')")
+    with closing(open_for_writing(path, program_version="2.0")) as connection:
+        row = connection.execute(
+            "SELECT run_id, attempt_id, kind, anew, messages, duration_ms FROM steps"
+        ).fetchone()
+    assert tuple(row) == ("r", "a", "step", 1, "[1]", 7)

@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hyperguild.adapters.store.migrations import m0001_initial
+from hyperguild.adapters.store.migrations import m0001_initial, m0002_steps_of_runs
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step: what it is called, and its statements; all run in the one transaction of an upgrade."""
+    """One step: what it is called, and its statements; all run in the one transaction of an upgrade.
+
+    Where the query `done` finds a row they are left out: tables that were brought back from a dump are newer
+    than the version that their file has.
+    """
 
     name: str
     statements: Sequence[str]
+    done: str | None = None
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("initial", m0001_initial.STATEMENTS),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("initial", m0001_initial.STATEMENTS),
+    Migration("steps of runs", m0002_steps_of_runs.STATEMENTS, done=m0002_steps_of_runs.DONE),
+)
 """Number n stands at index n - 1."""

@@ -1,0 +1,232 @@
+"""Makes the tools of an attempt: files, shell, those of MCP servers, and who may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperguild.adapters.tools.changing import FsEdit, FsWrite
+from hyperguild.adapters.tools.files import file_tools, paths_of
+from hyperguild.adapters.tools.results import PREFIX, ResultFiles, most_chars
+from hyperguild.adapters.tools.roots import Roots
+from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
+from hyperguild.adapters.tools.shell import ShellLimits, ShellTool
+from hyperguild.agent.permissions import (
+    Ask,
+    Deny,
+    PermissionContext,
+    ToolLimit,
+    decide_permission,
+    path_refusal,
+    tool_limit,
+)
+from hyperguild.agent.routing import SELECT
+from hyperguild.agent.rules import Rule, RuleFault, Rules, parse_rule, parse_rules
+from hyperguild.agent.source import AttemptTools
+from hyperguild.agent.toolbox import Rules as ToolboxRules
+from hyperguild.agent.toolbox import no_rules
+from hyperguild.domain.agent import WorkOrder
+from hyperguild.domain.chain import Tier
+from hyperguild.domain.mcp import McpServer
+from hyperguild.domain.run import RunRequest
+from hyperguild.domain.tools import ToolCall, ToolError, ToolSpec
+from hyperguild.ports import Approver, Question, Tool
+from hyperguild.skills.allowed_tools import AllowedTools, ToolPattern
+from hyperguild.skills.tool_names import NATIVE_TOOLS
+
+if TYPE_CHECKING:
+    # Start-up counts: it is imported when a run may be offered tools of a server.
+    from hyperguild.adapters.tools.mcp import McpTools
+
+_OWN_NAMES = NATIVE_TOOLS | {SELECT, "delegate"}
+"""Names that no tool of a server gets."""
+
+OUTPUT_MARGIN_S = 5.0
+"""A command ends so much before the tool's own limit, which would lose its output."""
+
+
+class Workbench:
+    """A `ToolSource` over the file tools, the shell and MCP servers. Close it with `aclose`.
+
+    `env` is the environment of commands, less what is secret; large results go below `results`, a folder for
+    each session. Without an `approver` nobody is there to ask. Of the `servers`, each is opened when an
+    attempt may first be offered tools of it, and stays open for all that follow.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        results: Path,
+        *,
+        approver: Approver | None = None,
+        hidden: Sequence[Path] = (),
+        servers: Sequence[McpServer] = (),
+    ) -> None:
+        self._env = env
+        self._results = results
+        self._approver = approver
+        self._hidden = tuple(hidden)
+        self._sandboxes = SandboxFinder(env)
+        self._servers = tuple(servers)
+        self._mcp: McpTools | None = None
+        self._warnings: list[str] = []
+
+    async def aclose(self) -> None:
+        """End the servers that were opened. Safe to call twice; no attempt may be under way."""
+        if self._mcp is not None:
+            await self._mcp.aclose()
+
+    @asynccontextmanager
+    async def open(
+        self, request: RunRequest, tier: Tier, session_id: str
+    ) -> AsyncGenerator[AttemptTools, None]:
+        """See `ToolSource.open`."""
+        order = request.work
+        limits = None if order is None else _limits(order, tier)
+        if order is None or limits is None or not all(limits) or not tier.model.tools:
+            yield AttemptTools((), no_rules())
+            return
+        folder = self._results / session_id
+        rules, _ = parse_rules(
+            {
+                "allow": tier.agent.rules.allow,
+                "ask": tier.agent.rules.ask,
+                "deny": tier.agent.rules.deny,
+            }
+        )
+        read_only = {PREFIX: folder}
+        if order.skill_folder is not None:
+            read_only["skill:/"] = order.skill_folder
+        roots = Roots(
+            order.folder,
+            allowed=order.allow_paths,
+            read_only=read_only,
+            protection=lambda path, access: path_refusal(path, access, rules),
+        )
+        tools: list[Tool] = list(file_tools(roots))
+        if _named("shell", limits):
+            bounds = Bounds(
+                order.folder,
+                order.allow_paths,
+                () if order.skill_folder is None else (order.skill_folder,),
+                (*self._hidden, self._results),
+            )
+            shell_limits = ShellLimits(max(tier.agent.tool_timeout_s - OUTPUT_MARGIN_S, 1.0))
+            tools.append(ShellTool(bounds, await self._sandboxes.find(), self._env, shell_limits))
+        tools += await self._of_servers(limits)
+        gate = _Gate(order, tier, rules, roots, self._approver)
+        results = ResultFiles(folder, most_chars(tier.model.context_window))
+        offered = tuple(tool for tool in tools if _named(tool.spec.name, limits))
+        warnings, self._warnings = tuple(self._warnings), []
+        toolbox_rules = ToolboxRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
+        yield AttemptTools(offered, toolbox_rules, warnings)
+
+    async def _of_servers(self, limits: Sequence[Sequence[str]]) -> tuple[Tool, ...]:
+        """Return the tools of the servers that may have some within the limits; opens these servers."""
+        names = [server.name for server in self._servers if _may_have(server.name, limits)]
+        if not names:
+            return ()
+        if self._mcp is None:
+            from hyperguild.adapters.tools.mcp import McpTools  # noqa: PLC0415  # start-up
+
+            self._mcp = McpTools(self._servers, environment=self._env, warn=self._warn, taken=_OWN_NAMES)
+        return await self._mcp.tools(names)
+
+    def _warn(self, warning: str) -> None:
+        self._warnings.append(warning)
+
+
+class _Gate:
+    """Asks for permission, call by call; remembers what was allowed for good."""
+
+    def __init__(
+        self, order: WorkOrder, tier: Tier, rules: Rules, roots: Roots, approver: Approver | None
+    ) -> None:
+        self._roots = roots
+        self._approver = approver
+        self._previews = {tool.spec.name: tool for tool in (FsWrite(roots), FsEdit(roots))}
+        self._context = PermissionContext(
+            mode=order.permission_mode or tier.agent.permission_mode,
+            rules=rules,
+            can_ask=approver is not None,
+            run_tools=None if order.only_tools is None else ToolLimit(order.only_tools),
+            skill_tools=_skill_limit(order),
+            workdir=str(order.folder),
+            opened=tuple(str(path) for path in order.allow_paths),
+        )
+
+    async def refusal(self, call: ToolCall, spec: ToolSpec) -> str | None:
+        """Return why the call may not run; ask where somebody has to say so."""
+        try:
+            found = await asyncio.to_thread(paths_of, call.name, call.arguments or {}, self._roots)
+        except ToolError as error:
+            return str(error)
+        paths = tuple(dict.fromkeys(path for one in found for path in (one.path, one.named)))
+        decision = decide_permission(call, spec, replace(self._context, paths=paths))
+        if isinstance(decision, Deny):
+            return decision.reason
+        if not isinstance(decision, Ask) or self._approver is None:
+            return None
+        shown = await asyncio.to_thread(self._preview, call)
+        answer = await self._approver.ask(Question(call, spec, decision.reason, shown))
+        if answer == "always":
+            self._allow_from_now_on(call)
+        return None if answer in {"yes", "always"} else "the user said no; do not try it again another way"
+
+    def _preview(self, call: ToolCall) -> str:
+        """Return what the call would change, as a diff; empty where that cannot be told."""
+        tool = self._previews.get(call.name)
+        if tool is None:
+            return ""
+        try:
+            return tool.preview(call.arguments or {})
+        except ToolError as error:
+            return str(error)
+
+    def _allow_from_now_on(self, call: ToolCall) -> None:
+        """Turn a yes for good into a rule: for a command those very words, for another tool the tool."""
+        command = (call.arguments or {}).get("command")
+        text = f"{call.name}({command})" if isinstance(command, str) else call.name
+        try:
+            rule: Rule = parse_rule(text)
+        except RuleFault:
+            return  # it cannot be told exactly what was allowed: it will be asked again
+        rules = self._context.rules
+        self._context = replace(self._context, rules=replace(rules, allow=(*rules.allow, rule)))
+
+
+def _limits(order: WorkOrder, tier: Tier) -> tuple[tuple[str, ...], ...]:
+    """Return lists of globs that each name every tool to offer: those of the chain, the skill and the run.
+
+    Chain or skill must ask for tools; beside the other's list each can only limit, never add.
+    """
+    asked = (order.skill_tools or ()) if tier.agent.tools is None else tier.agent.tools
+    return (asked, *(globs for globs in (order.skill_tools, order.only_tools) if globs is not None))
+
+
+def _named(name: str, limits: Sequence[Sequence[str]]) -> bool:
+    return all(any(fnmatchcase(name, glob) for glob in globs) for globs in limits)
+
+
+def _may_have(server: str, limits: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a server may have a tool within the limits; its tools are known once it is open."""
+    return all(any(_may_begin(glob, f"{server}_") for glob in globs) for globs in limits)
+
+
+def _may_begin(glob: str, head: str) -> bool:
+    """Tell whether a glob may match a name that begins with the head; rather yes than no."""
+    plain = re.split(r"[*?[]", glob, maxsplit=1)[0]
+    return plain.startswith(head) or (plain != glob and head.startswith(plain))
+
+
+def _skill_limit(order: WorkOrder) -> ToolLimit | None:
+    if order.skill_tools is None:
+        return None
+    patterns = tuple(ToolPattern(tool, pattern) for tool, pattern in order.skill_patterns)
+    return tool_limit(AllowedTools(order.skill_tools, patterns, ()))

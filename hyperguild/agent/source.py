@@ -1,0 +1,48 @@
+"""Where the tools of an attempt come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hyperguild.agent.toolbox import Rules, no_rules
+from hyperguild.domain.chain import Tier
+from hyperguild.domain.run import RunRequest
+from hyperguild.ports import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTools:
+    """What one attempt works with. `warnings` say, each in one line, which tools are missing and why."""
+
+    tools: tuple[Tool, ...]
+    rules: Rules
+    warnings: tuple[str, ...] = ()
+
+
+class NoTools:
+    """The `ToolSource` of runs without a work order."""
+
+    @asynccontextmanager
+    async def open(
+        self, request: RunRequest, tier: Tier, session_id: str
+    ) -> AsyncGenerator[AttemptTools, None]:
+        """Give nothing."""
+        del request, tier, session_id
+        yield AttemptTools((), no_rules())
+
+
+class ToolSource(Protocol):
+    """Makes the tools of attempts."""
+
+    def open(
+        self, request: RunRequest, tier: Tier, session_id: str
+    ) -> AbstractAsyncContextManager[AttemptTools]:
+        """Give the tools that the request and the tier ask for, for the time of one attempt.
+
+        None of them where the request has no work order, or neither skill nor chain asks for any. Raises
+        `UsageError` where the work directory cannot be used.
+        """
+        ...

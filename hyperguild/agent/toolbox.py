@@ -1,0 +1,226 @@
+"""Executes the tool calls of a step: who may run, what runs at once, what the model is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from hyperguild.agent.transcript import interrupted
+from hyperguild.domain.text import encodable, nearest, one_line
+from hyperguild.domain.tools import ToolCall, ToolError, ToolResult, ToolSpec
+from hyperguild.ports import Clock, Tool, ToolContext
+
+READS_AT_ONCE = 8
+"""So many read-only calls run at once; more would compete for one disk."""
+
+FAULT_CHARS = 500
+
+Permit = Callable[[ToolCall, ToolSpec], Awaitable[str | None]]
+"""Says why a call may not run, None where it may; may ask somebody."""
+
+FitResult = Callable[[ToolCall, str], Awaitable[str]]
+"""Makes a result fit for the model's window; what is left out is kept elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The results of a step's calls, in call order. `stopped_by` is the one that ends the attempt, if any."""
+
+    results: tuple[ToolResult, ...]
+    stopped_by: ToolResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every call: permission, size of results, seconds that a tool may take."""
+
+    permit: Permit
+    fit: FitResult
+    timeout_s: float
+
+
+class GrantedBarrier:
+    """The barrier of a call that the model itself has made: open."""
+
+    async def passed(self) -> None:
+        """Let the change be made."""
+
+
+class Toolbox:
+    """The tools of one attempt. `execute` one step at a time.
+
+    What is finished when `execute` is cancelled is found in `finished`.
+    """
+
+    def __init__(self, tools: Sequence[Tool], rules: Rules, clock: Clock) -> None:
+        self._tools = {tool.spec.name: tool for tool in tools}
+        self._rules = rules
+        self._clock = clock
+        self.finished: dict[str, ToolResult] = {}
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What can be offered."""
+        return tuple(tool.spec for tool in self._tools.values())
+
+    def spec(self, name: str) -> ToolSpec | None:
+        """Return how a tool is offered, None where there is none of that name."""
+        tool = self._tools.get(name)
+        return None if tool is None else tool.spec
+
+    async def execute(
+        self,
+        calls: Sequence[ToolCall],
+        offered: Collection[str],
+        observe: Callable[[ToolCall | ToolResult], None],
+    ) -> Batch:
+        """Execute the calls of one step and return their results; failures are results, too.
+
+        Neighbouring calls that only read run at once, all others one at a time, so that a read after a write
+        sees it. `observe` is told of every call before it runs and of every result as it comes. Cancelling
+        stops the tools under way.
+        """
+        self.finished = {}
+        alone = next((call.name for call in calls if self._is_exclusive(call)), None)
+        if alone is not None and len(calls) > 1:
+            why = f"{alone} must be called alone: nothing was executed; call it again by itself"
+            for call in calls:
+                observe(call)
+                self._done(_failure(call, why), observe)
+        else:
+            for group in self._groups(calls):
+                await self._run_group(group, offered, observe)
+        results = tuple(self.finished[call.id] for call in calls)
+        return Batch(results, next((result for result in results if self._stops(result)), None))
+
+    def so_far(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
+        """Return the results of a step that was interrupted; a call without any gets an error."""
+        return tuple(self.finished.get(call.id) or interrupted(call) for call in calls)
+
+    def _groups(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
+        """Yield the calls in order, neighbouring reads together."""
+        for reads, group in groupby(calls, key=self._only_reads):
+            if reads:
+                yield list(group)
+            else:
+                yield from ([call] for call in group)
+
+    async def _run_group(
+        self,
+        group: Sequence[ToolCall],
+        offered: Collection[str],
+        observe: Callable[[ToolCall | ToolResult], None],
+    ) -> None:
+        permitted: list[tuple[ToolCall, Tool, Mapping[str, Any]]] = []
+        for call in group:  # one question at a time, before anything of the group runs
+            observe(call)
+            tool = self._tools.get(call.name)
+            refusal = self._fault(call, offered)
+            if refusal is None and tool is not None:
+                refusal = await self._rules.permit(call, tool.spec)
+            if refusal is not None or tool is None or call.arguments is None:
+                self._done(_failure(call, refusal or call.fault), observe)
+            else:
+                permitted.append((call, tool, call.arguments))
+        room = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def run(call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> None:
+            async with room:
+                self._done(await self._run(call, tool, arguments), observe)
+
+        async with asyncio.TaskGroup() as tasks:
+            for call, tool, arguments in permitted:
+                tasks.create_task(run(call, tool, arguments))
+
+    async def _run(self, call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+        started_at = self._clock.now()
+        context = ToolContext(GrantedBarrier(), _ignore_offer)
+        is_error, limit = True, asyncio.timeout(self._rules.timeout_s)
+        try:
+            async with limit:
+                text = encodable(await tool.run(arguments, context))
+            is_error = False
+        except ToolError as error:
+            text = encodable(str(error)) or f"{call.name} failed"
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            text = f"{call.name} gave up"  # something that it waited for was cancelled; we are not
+        except Exception as error:  # noqa: BLE001  # a tool is foreign code: its fault is a result, not ours
+            text = one_line(f"{call.name} failed: {type(error).__name__}: {error}", FAULT_CHARS)
+            if limit.expired() and isinstance(error, TimeoutError):
+                text = f"{call.name} did not finish within {self._rules.timeout_s:g} s and was stopped"
+        text = await self._rules.fit(call, text)
+        return ToolResult(call.id, call.name, text, is_error, started_at, self._clock.now())
+
+    def _fault(self, call: ToolCall, offered: Collection[str]) -> str | None:
+        """Return why a call cannot be executed as it is."""
+        tool = self._tools.get(call.name)
+        if tool is None or call.name not in offered:
+            near = nearest(call.name, offered)
+            hint = f"; did you mean {near}?" if near else ""
+            known = "is not available in this step" if tool is not None else "does not exist"
+            names = ", ".join(offered) or "none"
+            return f"the tool {one_line(call.name, 80)!r} {known}{hint}. Available: {names}"
+        if call.arguments is None:
+            return call.fault
+        return _misfit(call.arguments, tool.spec)
+
+    def _only_reads(self, call: ToolCall) -> bool:
+        tool = self._tools.get(call.name)
+        return tool is None or tool.spec.effect == "read"
+
+    def _is_exclusive(self, call: ToolCall) -> bool:
+        tool = self._tools.get(call.name)
+        return tool is not None and tool.spec.exclusive
+
+    def _stops(self, result: ToolResult) -> bool:
+        tool = self._tools.get(result.name)
+        return tool is not None and tool.spec.stop_after and not result.is_error
+
+    def _done(self, result: ToolResult, observe: Callable[[ToolCall | ToolResult], None]) -> None:
+        self.finished[result.call_id] = result
+        observe(result)
+
+
+def no_rules() -> Rules:
+    """Return the rules of an attempt that is offered nothing."""
+
+    async def refuse(call: ToolCall, spec: ToolSpec) -> str | None:
+        del call, spec
+        return "no tools are allowed here"
+
+    async def whole(call: ToolCall, text: str) -> str:
+        del call
+        return text
+
+    return Rules(refuse, whole, timeout_s=1.0)
+
+
+def _failure(call: ToolCall, why: str) -> ToolResult:
+    return ToolResult(call.id, call.name, encodable(why), is_error=True)
+
+
+def _misfit(arguments: Mapping[str, Any], spec: ToolSpec) -> str | None:
+    """Return how the arguments miss the schema, None where they fit."""
+    import jsonschema  # noqa: PLC0415  # start-up: most attempts have no tools
+
+    validator = jsonschema.validators.validator_for(spec.parameters, default=jsonschema.Draft202012Validator)
+    error = jsonschema.exceptions.best_match(validator(spec.parameters).iter_errors(dict(arguments)))
+    if error is None:
+        return None
+    where = ".".join(str(part) for part in error.absolute_path)
+    wanted = json.dumps(spec.parameters.get("properties", {}), ensure_ascii=False)
+    return (
+        f"bad arguments{f' at {where}' if where else ''}: {one_line(error.message, 200)}. "
+        f"{spec.name} takes: {one_line(wanted, FAULT_CHARS)}"
+    )
+
+
+def _ignore_offer(text: str) -> None:
+    del text  # results are started on early by speculation alone

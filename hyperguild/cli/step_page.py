@@ -1,0 +1,95 @@
+"""What `sessions show --steps` prints: each step of an attempt, its calls and their results."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from hyperguild.cli.output import seconds
+from hyperguild.cli.page import Page
+from hyperguild.domain.records import Step, StoredRun
+from hyperguild.domain.text import cleaned, clipped, one_line
+
+SHOWN_LINES = 6
+SHOWN_CHARS = 600
+CALL_CHARS = 240
+
+
+def fill_steps(page: Page, stored: StoredRun, *, whole: bool) -> None:
+    """Add the steps of every attempt, oldest first; long results are cut, unless `whole`."""
+    models = {attempt.attempt_id: attempt.model for attempt in stored.result.attempts}
+    attempt_id = ""
+    for step in stored.steps:
+        if step.attempt_id != attempt_id:
+            attempt_id = step.attempt_id
+            page.gap()
+            page.add((f"steps of {models.get(attempt_id, 'an attempt that did not end')}", "bold"))
+        _step(page, step, whole=whole)
+
+
+def message_title(message: dict[str, Any]) -> str:
+    """Return whose message it is: its role, or the tool whose result it is."""
+    role = str(message.get("role", "unknown role"))
+    if role != "tool":
+        return role
+    what = "error" if message.get("is_error") else "result"
+    return f"{what} of {one_line(str(message.get('name', 'a tool')), 60)}"
+
+
+def call_line(call: dict[str, Any]) -> str:
+    """Return a call on one line: the tool, and what it is called with."""
+    arguments = call.get("arguments")
+    if arguments is None:
+        return f"{call.get('name')} {one_line(str(call.get('raw', '')), CALL_CHARS)}"
+    given = " ".join(
+        f"{name}={one_line(value if isinstance(value, str) else json.dumps(value), 120)}"
+        for name, value in arguments.items()
+    )
+    return one_line(f"{call.get('name')} {given}", CALL_CHARS)
+
+
+def _step(page: Page, step: Step, *, whole: bool) -> None:
+    used = f"{step.usage.input_tokens:,} → {step.usage.output_tokens:,} tokens"
+    kind = "summary" if step.kind == "summary" else f"step {step.position + 1}"
+    page.gap()
+    page.add((kind, "bold"), (f"  {seconds(step.duration_ms)} · {used}", "dim"))
+    messages = step.messages
+    if step.anew:  # the prompt is the task and what came before: --attempt shows it
+        messages = messages[_prompt_length(messages) :]
+    for message in messages:
+        _said(page, message, whole=whole)
+
+
+def _prompt_length(messages: tuple[dict[str, Any], ...]) -> int:
+    """Return how many messages come before the model's first own one."""
+    for place, message in enumerate(messages):
+        if message.get("role") in {"assistant", "tool"}:
+            return place
+    return len(messages)
+
+
+def _said(page: Page, message: dict[str, Any], *, whole: bool) -> None:
+    text = str(message.get("content") or "")
+    if message.get("role") == "tool":
+        style = "red" if message.get("is_error") else "dim"
+        page.add((f"  {message_title(message)}{_took(message)}", style), hang=4)
+    for line in _lines(text, whole=whole):
+        page.add((f"  {line}", ""), hang=2)
+    for call in message.get("tool_calls") or ():
+        page.add((f"  → {call_line(call)}", "cyan"), hang=4)
+
+
+def _lines(text: str, *, whole: bool) -> list[str]:
+    lines = cleaned(text if whole else clipped(text, SHOWN_CHARS)).splitlines()
+    if whole or len(lines) <= SHOWN_LINES:
+        return lines
+    return [*lines[:SHOWN_LINES], f"… {len(lines) - SHOWN_LINES} more lines (--full)"]
+
+
+def _took(message: dict[str, Any]) -> str:
+    try:
+        began, ended = (datetime.fromisoformat(message[name]) for name in ("started_at", "ended_at"))
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return f" · {seconds(round((ended - began).total_seconds() * 1000))}"

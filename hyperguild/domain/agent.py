@@ -1,0 +1,65 @@
+"""How an attempt may work: its bounds, and what its tools may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+TwoStageMode = Literal["auto", "always", "never"]
+
+PermissionMode = Literal["deny", "plan", "default", "accept_edits", "auto", "bypass"]
+"""What happens to a call that no rule decides.
+
+`deny`: nothing runs. `plan`: what reads runs, nothing else. `default`: each call is asked about, reads too.
+`accept_edits`: reads and the writes of the file tools run, the rest is asked about. `auto`: reads run, the
+rest is asked about. `bypass`: everything runs.
+"""
+
+DEFAULT_MAX_STEPS = 20
+"""Model calls of one attempt, whatever they are for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRules:
+    """Rules as they are written, such as `shell(git:*)`: what is allowed, asked about and forbidden."""
+
+    allow: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPolicy:
+    """The bounds of the agent loop, for every attempt of a tier.
+
+    `tools` are globs of names; None: what the skill asks for. `compact_at` is a share of the window; 1
+    switches summaries off.
+    """
+
+    max_steps: int = DEFAULT_MAX_STEPS
+    tools: tuple[str, ...] | None = None
+    permission_mode: PermissionMode = "default"
+    rules: PermissionRules = field(default_factory=PermissionRules)
+    two_stage: TwoStageMode = "auto"
+    compact_at: float = 0.7
+    tool_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """Where and how the tools of a run work, as its caller says.
+
+    `skill_tools` are the skill's `allowed-tools`, None where it has none; `skill_patterns` limits some of
+    them to some arguments (tool, pattern). `skill_folder` is what `skill:/` stands for. `only_tools` limits
+    the run further; `allow_paths` are opened beside `folder`, the work directory. `permission_mode` None:
+    that of the tier. All paths are absolute.
+    """
+
+    folder: Path
+    skill_tools: tuple[str, ...] | None = None
+    skill_patterns: tuple[tuple[str, str], ...] = ()
+    skill_folder: Path | None = None
+    only_tools: tuple[str, ...] | None = None
+    allow_paths: tuple[Path, ...] = ()
+    permission_mode: PermissionMode | None = None
