@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ async def open_guild(
         caller = ModelCaller(clients, probe, clock, random.random)
         for server in configuration.mcp_servers.values():
             _learn_servers_secrets(server, scrubber)
-        source = _ToolsOnDemand(env, approver, tuple(configuration.mcp_servers.values()))
+        source = _ToolsOnDemand(env, approver, configuration)
         stack.push_async_callback(source.aclose)
         yield Guild(caller, scrubber, clock, system_ids(clock), source)
 
@@ -127,11 +127,11 @@ class _ToolsOnDemand:
     """The `ToolSource` of real runs; what makes tools is imported when a run first wants some."""
 
     def __init__(
-        self, env: Mapping[str, str], approver: Approver | None, servers: Sequence[McpServer]
+        self, env: Mapping[str, str], approver: Approver | None, configuration: Configuration
     ) -> None:
         self._env = env
         self._approver = approver
-        self._servers = servers
+        self._configuration = configuration
         self._workbench: Workbench | None = None
 
     def open(
@@ -142,8 +142,16 @@ class _ToolsOnDemand:
         if self._workbench is None:
             from hyperguild.adapters.tools.workbench import Workbench  # noqa: PLC0415  # start-up
 
-            results = user_folder(self._env, "XDG_STATE_HOME", ".local/state") / "results"
-            self._workbench = Workbench(self._env, results, approver=self._approver, servers=self._servers)
+            state = user_folder(self._env, "XDG_STATE_HOME", ".local/state")
+            keys = [one.key.file for one in self._configuration.endpoints.values() if one.key is not None]
+            self._workbench = Workbench(
+                self._env,
+                state / "results",
+                approver=self._approver,
+                # The session log has what other runs were told, in every folder.
+                hidden=[state, *(file for file in keys if file is not None)],
+                servers=tuple(self._configuration.mcp_servers.values()),
+            )
         return self._workbench.open(request, tier, session_id)
 
     async def aclose(self) -> None:

@@ -55,7 +55,8 @@ class Workbench:
     """A `ToolSource` over the file tools, the shell and MCP servers. Close it with `aclose`.
 
     `env` is the environment of commands, less what is secret; large results go below `results`, a folder for
-    each session. Without an `approver` nobody is there to ask. Of the `servers`, each is opened when an
+    each session. Without an `approver` nobody is there to ask. `hidden` is out of the sight of commands in a
+    sandbox. Of the `servers`, each is opened when an
     attempt may first be offered tools of it, and stays open for all that follow.
     """
 
