@@ -65,15 +65,17 @@ async def test_streams_text_usage_and_the_reason_of_its_end(random_gguf: Path, t
     assert attempt.answer == "".join(sink.texts())
     assert attempt.finish_reason == "length"
     assert attempt.cause == "truncated"
-    assert attempt.usage.output_tokens == 64
+    # It is cut off at its limit, continued twice, and cut off again.
+    assert [step.usage.output_tokens for step in stored.steps] == [64, 64, 64]
+    assert attempt.usage.output_tokens == 3 * 64
     # A byte is a token: the prompt is the template's two lines, "assistant: " and the token of the beginning.
     sent = stored.steps[0].messages[:2]
     lines = "".join(f"{message['role']}: {message['content']}\n" for message in sent)
-    assert attempt.usage.input_tokens == len(lines.encode()) + len("assistant: ") + 1
+    assert stored.steps[0].usage.input_tokens == len(lines.encode()) + len("assistant: ") + 1
     assert attempt.first_token_ms is not None
     assert 0 <= attempt.first_token_ms < attempt.duration_ms
     assert stored.result.attempts[0].answer == attempt.answer
-    assert stored.steps[0].usage == attempt.usage
+    assert sum(step.usage.input_tokens for step in stored.steps) == attempt.usage.input_tokens
 
 
 async def test_a_grammar_makes_even_noise_a_verdict(random_gguf: Path, tmp_path: Path) -> None:
@@ -117,7 +119,8 @@ async def test_a_real_overflow_goes_to_the_next_tier(random_gguf: Path, tmp_path
     assert first.retries == 0
     # The window, and the prompt that did not fit: the second tier counted the same one.
     assert str(NARROW_TOKENS) in first.error.message
-    assert str(second.usage.input_tokens) in first.error.message
+    counted = next(step.usage for step in stored.steps if step.attempt_id == second.attempt_id)
+    assert str(counted.input_tokens) in first.error.message
     assert second.usage.input_tokens > NARROW_TOKENS
     assert second.model == "brief"
     assert second.answer
