@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from hyperguild.domain.text import encodable
@@ -34,18 +36,24 @@ class ResultFiles:
         """Return the text, or its head and tail and where the whole is. A full disk keeps the ends alone."""
         if len(text) <= self._limit_chars:
             return text
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{call.name}-{call.id}")[:120] + ".txt"
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", f"{call.name}-{call.id}")[:120]
         half = max(self._limit_chars // 2 - 100, 50)
         try:
-            await asyncio.to_thread(self._save, name, text)
+            name = await asyncio.to_thread(self._save, stem, text)
             where = f"the whole is in {PREFIX}{name}; read it with fs_read and offset"
         except OSError as error:
             where = f"the whole could not be kept: {error.strerror or error}"
         left_out = len(text) - 2 * half
         return f"{text[:half]}\n[… {left_out} characters left out; {where} …]\n{text[-half:]}"
 
-    def _save(self, name: str, text: str) -> None:
+    def _save(self, stem: str, text: str) -> str:
+        """Save the text in a file of its own, for servers may number their calls anew; return its name."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for number in itertools.count(1):
+            name = f"{stem}.txt" if number == 1 else f"{stem}-{number}.txt"
+            with suppress(FileExistsError):
+                descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                break
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(encodable(text))
+        return name
