@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from hyperguild.domain.messages import Message
 from hyperguild.domain.text import clipped
 
-COMPACT_AT = 0.7
-"""The share of the window at which older messages are summarised."""
-
 KEEP_RECENT = 6
 """At least so many last messages stay as they are."""
 

@@ -37,29 +37,10 @@ from hyperguild.agent.rules import (
 )
 from hyperguild.agent.safety_list import Access, ProtectedPath, protected_mention, protected_path
 from hyperguild.agent.shell_reader import Redirection
+from hyperguild.domain.agent import PermissionMode
 from hyperguild.domain.text import one_line
 from hyperguild.domain.tools import ToolCall, ToolSpec
 from hyperguild.skills.allowed_tools import AllowedTools
-
-PermissionMode = Literal["deny", "plan", "default", "accept_edits", "auto", "bypass"]
-"""What happens to a call that no rule decides.
-
-`deny`: nothing runs. `plan`: what reads runs, nothing else. `default`: each call is asked about, reads too.
-`accept_edits`: reads and the writes of the file tools run, the rest is asked about. `auto`: reads run, the
-rest is asked about. `bypass`: everything runs. "Reads" are calls of tools whose effect is `read`, within the
-work directory and the folders opened beside it; other reads are asked about. The skill's own files and saved
-results are read without asking, except under `deny`. `deny` and `plan` are ceilings: no allow rule lifts
-them, so that `--permission-mode plan` holds whatever chains.yaml allows.
-"""
-
-PERMISSION_MODES: Final[tuple[PermissionMode, ...]] = (
-    "deny",
-    "plan",
-    "default",
-    "accept_edits",
-    "auto",
-    "bypass",
-)
 
 DenyCause = Literal[
     "not_listed", "not_in_skill", "not_offered", "arguments", "rule", "safety_list", "mode", "nobody_to_ask"

@@ -13,7 +13,10 @@ PermissionMode = Literal["deny", "plan", "default", "accept_edits", "auto", "byp
 
 `deny`: nothing runs. `plan`: what reads runs, nothing else. `default`: each call is asked about, reads too.
 `accept_edits`: reads and the writes of the file tools run, the rest is asked about. `auto`: reads run, the
-rest is asked about. `bypass`: everything runs.
+rest is asked about. `bypass`: everything runs. "Reads" are calls of tools whose effect is `read`, within the
+work directory and the folders opened beside it; other reads are asked about. The skill's own files and saved
+results are read without asking, except under `deny`. `deny` and `plan` are ceilings: no allow rule lifts
+them, so that `--permission-mode plan` holds whatever chains.yaml allows.
 """
 
 DEFAULT_MAX_STEPS = 20

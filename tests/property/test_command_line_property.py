@@ -19,10 +19,10 @@ from hyperguild.agent.permissions import (
     Decision,
     Deny,
     PermissionContext,
-    PermissionMode,
     decide_permission,
 )
 from hyperguild.agent.rules import parse_rules
+from hyperguild.domain.agent import PermissionMode
 from hyperguild.domain.tools import ToolCall, ToolSpec
 
 BASH = shutil.which("bash")

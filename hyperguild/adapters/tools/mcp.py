@@ -18,22 +18,12 @@ from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.text import one_line
 from hyperguild.domain.tools import ToolError, ToolSpec
 from hyperguild.ports import Tool, ToolContext
+from hyperguild.programs.environment import DESKTOP_PREFIX, NETWORK, TERMINAL, reduced_environment
 
 DESCRIPTION_MAX_CHARS = 1_024
 """OpenAI's limit for a tool; what a server says of its tools is not to be trusted, nor to fill a window."""
 
 INSTALL_HINT = "pip install 'hyperguild[mcp]'"
-
-_ENVIRONMENT = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "LANG", "LANGUAGE"),
-        *("TMPDIR", "TMP", "TEMP"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"),
-    }
-)
-_ENVIRONMENT_PREFIXES = ("LC_", "XDG_")
 
 
 class McpTools:
@@ -52,11 +42,7 @@ class McpTools:
         warn: Callable[[str], None],
         taken: Collection[str] = (),
     ) -> None:
-        passed = {
-            name: value
-            for name, value in environment.items()
-            if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
-        }
+        passed = reduced_environment(environment, TERMINAL | NETWORK, (DESKTOP_PREFIX,))
         self._links = {server.name: _Link(server, passed, warn) for server in servers}
         self._names = ToolNames(taken)
 

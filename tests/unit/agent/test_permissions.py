@@ -8,20 +8,28 @@ from typing import get_args
 import pytest
 
 from hyperguild.agent.permissions import (
-    PERMISSION_MODES,
     Allow,
     Decision,
     Deny,
     PermissionContext,
-    PermissionMode,
     decide_permission,
     path_refusal,
     tool_limit,
 )
 from hyperguild.agent.rules import Rules, parse_rules
 from hyperguild.agent.safety_list import protected_path
+from hyperguild.domain.agent import PermissionMode
 from hyperguild.domain.tools import ToolCall, ToolSpec
 from hyperguild.skills.allowed_tools import parse_allowed_tools
+
+PERMISSION_MODES: tuple[PermissionMode, ...] = (
+    "deny",
+    "plan",
+    "default",
+    "accept_edits",
+    "auto",
+    "bypass",
+)
 
 READ = ToolSpec("fs_read", "", {}, "read", "read")
 GREP = ToolSpec("fs_grep", "", {}, "read", "search")

@@ -11,10 +11,10 @@ from hyperguild.agent.permissions import (
     Ask,
     Deny,
     PermissionContext,
-    PermissionMode,
     decide_permission,
 )
 from hyperguild.agent.rules import Rules, parse_rules
+from hyperguild.domain.agent import PermissionMode
 from hyperguild.domain.tools import ToolCall, ToolSpec
 
 SHELL = ToolSpec("shell", "Runs a command.", {}, "exec", "exec")
