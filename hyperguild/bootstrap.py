@@ -14,9 +14,6 @@ from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.embedded.client import EmbeddedClient
 from hyperguild.adapters.embedded.engine import Engine
 from hyperguild.adapters.embedded.host import ModelHost
-from hyperguild.adapters.embedded.keeper_client import KeeperHost
-from hyperguild.adapters.embedded.keeper_wire import terms_of
-from hyperguild.adapters.embedded.location import keeper_folder
 from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes.by_kind import ProbeByKind
@@ -163,6 +160,11 @@ class _ToolsOnDemand:
 def open_host(endpoint: Endpoint, env: Mapping[str, str]) -> ModelHost:
     """Return who loads the models of an `embedded` endpoint: this process, or the user's keeper."""
     if endpoint.engine.keep:
+        # Start-up: few endpoints have a keeper, and its messages take 20 ms.
+        from hyperguild.adapters.embedded.keeper_client import KeeperHost  # noqa: PLC0415
+        from hyperguild.adapters.embedded.keeper_wire import terms_of  # noqa: PLC0415
+        from hyperguild.adapters.embedded.location import keeper_folder  # noqa: PLC0415
+
         probe_timeout_s = endpoint.probe_timeout_ms / 1000
         return KeeperHost(keeper_folder(env), terms_of(endpoint), probe_timeout_s=probe_timeout_s)
     return Engine(endpoint.engine, max_users=endpoint.max_concurrency)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from hyperguild.agent.greeting import is_greeting
 from hyperguild.agent.repetition import RepetitionWatch
 from hyperguild.agent.tool_loops import PatchSpiral, RepeatedCall
 from hyperguild.domain.tools import Effect, ToolCall, ToolResult
@@ -64,7 +63,11 @@ class Detectors:
 
     def answer(self, text: str, *, after_tools: bool) -> Trip | None:
         """Take the whole text of a step that called no tools; `after_tools`: an earlier step called some."""
-        return Trip("greeting", text.strip()) if after_tools and is_greeting(text) else None
+        if not after_tools:
+            return None
+        from hyperguild.agent.greeting import is_greeting  # noqa: PLC0415  # start-up: its patterns take 20 ms
+
+        return Trip("greeting", text.strip()) if is_greeting(text) else None
 
     def result(self, call: ToolCall, result: ToolResult, *, effect: Effect | None) -> Trip | None:
         """Take one finished call, in call order.
