@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hyperguild.programs.start import start_program
+
 READ_BYTES = 65_536
 """The capacity of a pipe on Linux: one read empties it."""
 
@@ -64,14 +66,13 @@ async def run_program(
         try:
             # A file and a pipe of our own, not asyncio's: those make wait() wait for grandchildren, too.
             with _input(stdin) as stdin_file:
-                process = await asyncio.create_subprocess_exec(
+                process = await start_program(
                     *argv,
                     stdin=stdin_file,
                     stdout=write_end,
                     stderr=write_end,
                     cwd=folder,
                     env=dict(environment),
-                    start_new_session=True,
                 )
         finally:
             os.close(write_end)

@@ -38,6 +38,7 @@ from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.domain.records import WarmState
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ConnectError, ModelError, ProtocolError
+from hyperguild.programs.start import start_program
 
 START_LIMIT_S = 15.0
 """A keeper is there after half a second; on a machine that is busy it takes several."""
@@ -254,7 +255,8 @@ async def _run_starter(folder: KeeperFolder) -> tuple[int, bytes]:
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        starter = await asyncio.create_subprocess_exec(
+        # a session of its own: neither Ctrl-C nor the terminal's end is for the keeper
+        starter = await start_program(
             sys.executable,
             "-P",  # what lies in the working directory must not be imported
             "-m",
@@ -263,7 +265,6 @@ async def _run_starter(folder: KeeperFolder) -> tuple[int, bytes]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=theirs.fileno(),
-            start_new_session=True,  # neither Ctrl-C nor the terminal's end is for the keeper
             env=child_environment(os.environ),
         )
         try:

@@ -18,6 +18,7 @@ from hyperguild.adapters.embedded.gguf import MISSING, fault_of_gguf
 from hyperguild.adapters.embedded.spec import ONE_THREAD_BELOW_BYTES, ServerSpec
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ConnectError, ModelError, NotFoundError, ServerError
+from hyperguild.programs.start import start_program
 
 STOP_GRACE_S = 2.0
 """A server ends within a tenth of a second; one that is loading a large file is killed after so long."""
@@ -165,7 +166,8 @@ def _threads(spec: ServerSpec) -> int | None:
 
 async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
+        # a session of its own: Ctrl-C is for us; we end the server when we are done with it
+        return await start_program(
             sys.executable,
             "-P",  # what lies in the working directory must not be imported
             "-m",
@@ -174,7 +176,6 @@ async def _spawn(spec: ServerSpec) -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=child_environment(os.environ),
-            start_new_session=True,  # Ctrl-C is for us; we end the server when we are done with it
         )
     except OSError as exc:
         message = f"no server for {spec.name} could be started: {exc.strerror or exc}"

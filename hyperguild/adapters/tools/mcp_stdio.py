@@ -17,6 +17,7 @@ from hyperguild.adapters.tools.mcp_values import McpFault
 from hyperguild.adapters.wire.program import only_zombies
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.text import clipped_tail, one_line
+from hyperguild.programs.start import start_program
 
 STDIN_GRACE_S = 2.0
 """How long a server may take to end by itself once its stdin is closed, as the protocol asks it to."""
@@ -100,14 +101,13 @@ class StdioTransport:
     async def _start(self) -> asyncio.subprocess.Process:
         argv = self._server.argv
         try:
-            return await asyncio.create_subprocess_exec(
+            return await start_program(
                 *argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=self._environment,
                 cwd=self._server.cwd,
-                start_new_session=True,
             )
         except FileNotFoundError as exc:
             if self._server.cwd is not None and not self._server.cwd.is_dir():

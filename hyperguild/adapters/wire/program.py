@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hyperguild.programs.start import start_program
+
 KILL_GRACE_S = 2.0
 """How long a program may tidy up after SIGTERM before SIGKILL."""
 
@@ -41,13 +43,12 @@ class Program:
 
     async def __aenter__(self) -> Self:
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await start_program(
                 *self._argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=self._env,
-                start_new_session=True,
             )
         except FileNotFoundError as exc:
             raise ProgramStartError(f"the program '{self._argv[0]}' is not there") from exc
