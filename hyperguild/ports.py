@@ -115,6 +115,13 @@ class SessionStore(Protocol):
         """Record a run as `running`, and its session where that is new."""
         ...
 
+    async def resume_run(self, run_id: str, lease_expires_at: datetime) -> None:
+        """Record that a run which ended without an answer goes on, in this process.
+
+        Raises `UsageError` where it is under way in another process, or was answered.
+        """
+        ...
+
     async def record_step(self, run_id: str, step: Step) -> None:
         """Record a finished step of an attempt that goes on."""
         ...

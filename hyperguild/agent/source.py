@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,11 +15,16 @@ from hyperguild.ports import Tool
 
 @dataclass(frozen=True, slots=True)
 class AttemptTools:
-    """What one attempt works with. `warnings` say, each in one line, which tools are missing and why."""
+    """What one attempt works with. `warnings` say, each in one line, which tools are missing and why.
+
+    `settle` is awaited once the attempt is recorded, with whether its answer was accepted: a work directory
+    of the attempt's own is then merged, or put aside. It returns warnings for a person.
+    """
 
     tools: tuple[Tool, ...]
     rules: Rules
     warnings: tuple[str, ...] = ()
+    settle: Callable[[bool], Awaitable[tuple[str, ...]]] | None = None
 
 
 class NoTools:

@@ -17,7 +17,7 @@ from hyperguild.config.schema_parts import (
     refused,
 )
 from hyperguild.config.wording import did_you_mean, looks_like_key, quoted
-from hyperguild.domain.agent import DEFAULT_MAX_STEPS, PermissionMode, TwoStageMode
+from hyperguild.domain.agent import DEFAULT_MAX_STEPS, PermissionMode, TwoStageMode, Workspace
 from hyperguild.skills.tool_names import NATIVE_TOOLS, native_tool_name
 
 MAX_STEPS = 1000
@@ -76,6 +76,11 @@ ToolGlobs = Annotated[
     BeforeValidator(one_or_many),
     WithJsonSchema({"anyOf": [TEXT, {"type": "array", "items": TEXT}]}),
 ]
+SkillNames = Annotated[
+    tuple[Annotated[str, Strict(), Field(min_length=1, max_length=64)], ...],
+    BeforeValidator(one_or_many),
+    WithJsonSchema({"anyOf": [TEXT, {"type": "array", "items": TEXT}]}),
+]
 RuleTexts = tuple[
     Annotated[str, Strict(), Field(min_length=1, max_length=MAX_RULE_CHARS), AfterValidator(_rule)], ...
 ]
@@ -115,3 +120,11 @@ class Agent(Entry):
         70.0, description="Percent of the window from which on old steps are summed up; 100: never."
     )
     tool_timeout_s: Seconds = Field(120.0, description="Seconds that one call of a tool may take.")
+    workspace: Workspace = Field(
+        "shared",
+        description="Where tools work. shared: in the work directory; worktree: in a git worktree for each "
+        "attempt, of which only the accepted one's changes reach the work directory.",
+    )
+    delegate: SkillNames = Field(
+        (), description="Skills that this one may hand tasks to: a name, or a list; they run at once."
+    )

@@ -8,6 +8,9 @@ from typing import Literal
 
 TwoStageMode = Literal["auto", "always", "never"]
 
+Workspace = Literal["shared", "worktree"]
+"""Where the tools of an attempt work: in the work directory itself, or in a git worktree of its own."""
+
 PermissionMode = Literal["deny", "plan", "default", "accept_edits", "auto", "bypass"]
 """What happens to a call that no rule decides.
 
@@ -37,7 +40,7 @@ class AgentPolicy:
     """The bounds of the agent loop, for every attempt of a tier.
 
     `tools` are globs of names; None: what the skill asks for. `compact_at` is a share of the window; 1
-    switches summaries off.
+    switches summaries off. `delegate` names the skills that may be handed tasks.
     """
 
     max_steps: int = DEFAULT_MAX_STEPS
@@ -47,6 +50,8 @@ class AgentPolicy:
     two_stage: TwoStageMode = "auto"
     compact_at: float = 0.7
     tool_timeout_s: float = 120.0
+    workspace: Workspace = "shared"
+    delegate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

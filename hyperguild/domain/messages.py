@@ -47,8 +47,8 @@ class Verbatim:
 class Message:
     """One message. Images belong to user messages only and precede nothing: they follow the text.
 
-    `tool_calls` and `verbatim` belong to assistant messages; a message of the role `tool` has a `result`,
-    whose text is the message's.
+    `tool_calls`, `verbatim` and `reasoning` belong to assistant messages; `reasoning` is kept for people and
+    never sent. A message of the role `tool` has a `result`, whose text is the message's.
     """
 
     role: Role
@@ -57,6 +57,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     result: ToolResult | None = None
     verbatim: Verbatim | None = None
+    reasoning: str = ""
 
     @classmethod
     def of_result(cls, result: ToolResult) -> Message:
@@ -197,6 +198,8 @@ def as_record(message: Message) -> dict[str, Any]:
         for name, moment in (("started_at", result.started_at), ("ended_at", result.ended_at)):
             if moment is not None:
                 record[name] = moment.isoformat(timespec="milliseconds")
+    if message.reasoning:
+        record["reasoning"] = message.reasoning
     if message.verbatim is not None:
         record["verbatim"] = {"model": message.verbatim.model, "content": list(message.verbatim.content)}
     return record

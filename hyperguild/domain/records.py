@@ -23,6 +23,9 @@ RunStatus = Literal[
     "interrupted",
     "awaiting_tools",
 ]
+RESUMABLE: frozenset[RunStatus] = frozenset({"interrupted", "cancelled", "awaiting_tools"})
+"""Runs that can be continued: those that ended without having come to their own end."""
+
 Cause = (
     Literal[
         "rejected",
@@ -80,6 +83,15 @@ class JudgeUse(Record):
     cost_usd: float | None = 0.0
 
 
+class ModelUse(Record):
+    """What another model used within an attempt. `purpose` says who asked it: a hook, or a delegated run."""
+
+    model: str
+    purpose: Literal["hook", "delegate"]
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+
+
 class Verdict(Record):
     """What checks and judge come to.
 
@@ -99,7 +111,8 @@ class Verdict(Record):
 class Attempt(Record):
     """One try of one tier. Times are whole milliseconds; `duration_ms` includes loading and verifying.
 
-    `usage` and `cost_usd` leave the judge out; `verifier` has its own.
+    `usage` and `cost_usd` are the model's own: the judge's are in `verifier`, those of models that hooks and
+    delegated runs asked in `asides`.
     """
 
     attempt_id: str
@@ -125,7 +138,26 @@ class Attempt(Record):
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
     verifier: JudgeUse = JudgeUse()
+    asides: tuple[ModelUse, ...] = ()
     started_at: datetime | None = None
+
+    @property
+    def whole_usage(self) -> Usage:
+        """What it used in all: the model itself, the judge, and whom hooks and delegated runs asked."""
+        total = self.usage + self.verifier.usage
+        for aside in self.asides:
+            total = total + aside.usage
+        return total
+
+    @property
+    def costs_usd(self) -> tuple[float | None, ...]:
+        """What each of those cost; null where that is not known."""
+        return (self.cost_usd, self.verifier.cost_usd, *(aside.cost_usd for aside in self.asides))
+
+
+StepKind = Literal["step", "summary", "injected", "aside"]
+"""`step`: a model call and its tools. `summary`: the one that replaced older messages. `injected`: messages
+that a hook added after the last call. `aside`: what a hook asked another model; no part of the transcript."""
 
 
 class Step(Record):
@@ -133,13 +165,14 @@ class Step(Record):
 
     `messages` are objects as `messages.as_record` makes them: what was added since the step before, with the
     whole prompt where that is new (`anew`: the first step, and a summary that replaced older messages); then
-    the answer and the results of its calls. `context_limit` is in tokens.
+    the answer and the results of its calls. `context_limit` is in tokens. `pending_tool_calls` are calls that
+    the caller of the run executes.
     """
 
     step_id: str
     attempt_id: str
     position: int
-    kind: Literal["step", "summary"] = "step"
+    kind: StepKind = "step"
     anew: bool = True
     messages: tuple[dict[str, Any], ...]
     usage: Usage = Usage()
@@ -150,7 +183,10 @@ class Step(Record):
 
 
 class RunResult(Record):
-    """The result object. `output` is the accepted (or best-effort) answer, else null."""
+    """The result object. `output` is the accepted (or best-effort) answer, else null.
+
+    `pending_tool_calls` (`{id, name, arguments}`) are those whose results an `awaiting_tools` run waits for.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -166,12 +202,15 @@ class RunResult(Record):
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
     attempts: tuple[Attempt, ...] = ()
+    pending_tool_calls: tuple[dict[str, Any], ...] = ()
 
 
 class RunStart(Record):
     """What is known of a run before its first attempt.
 
-    `task` is the task as it was given, files included; of its images only the number is kept.
+    `task` is the task as it was given, files included; of its images only the number is kept. `options` are
+    what the caller chose, so that the run can be continued as it began. `parent_run_id` is the run that
+    delegated this one.
     """
 
     run_id: str
@@ -180,6 +219,8 @@ class RunStart(Record):
     chain: str
     task: str
     images: int = 0
+    options: dict[str, Any] = {}
+    parent_run_id: str | None = None
     created_at: datetime
     lease_expires_at: datetime
 
@@ -190,6 +231,8 @@ class StoredRun(Record):
     result: RunResult
     task: str | None
     images: int = 0
+    options: dict[str, Any] = {}
+    parent_run_id: str | None = None
     created_at: datetime
     finished_at: datetime | None = None
     steps: tuple[Step, ...] = ()

@@ -235,9 +235,7 @@ class _Walk:
             duration_ms=round(self._elapsed_s() * 1000),
             best_attempt_id=chosen.attempt_id if chosen else None,
             usage=_total_usage(self._attempts),
-            cost_usd=total_cost_usd(
-                cost for one in self._attempts for cost in (one.cost_usd, one.verifier.cost_usd)
-            ),
+            cost_usd=total_cost_usd(cost for one in self._attempts for cost in one.costs_usd),
             attempts=tuple(self._attempts),
         )
         await self._tools.store.finish_run(result, self._tools.clock.now())
@@ -276,7 +274,7 @@ class _Walk:
         )
 
     def _situation(self, prompt: tuple[Message, ...]) -> Situation:
-        known = [(one.cost_usd or 0.0) + (one.verifier.cost_usd or 0.0) for one in self._attempts]
+        known = [cost or 0.0 for one in self._attempts for cost in one.costs_usd]
         return Situation(
             chain=self._chain,
             attempts=tuple(self._attempts),
@@ -334,7 +332,7 @@ def _tokens(prompt: tuple[Message, ...]) -> int:
 def _total_usage(attempts: Sequence[Attempt]) -> Usage:
     total = Usage()
     for attempt in attempts:
-        total = total + attempt.usage + attempt.verifier.usage
+        total = total + attempt.whole_usage
     return total
 
 

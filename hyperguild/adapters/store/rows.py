@@ -22,7 +22,7 @@ Row = dict[str, Any]
 _R = TypeVar("_R", bound=BaseModel)
 
 _TITLE_CHARS = 80
-_JSON_OF_ATTEMPT = ("checks", "error", "usage", "verifier")
+_JSON_OF_ATTEMPT = ("checks", "error", "usage", "verifier", "asides")
 _JSON_OF_STEP = ("messages", "usage", "pending_tool_calls")
 
 
@@ -60,8 +60,11 @@ class RowWriter:
         row = blank.model_dump(mode="json", exclude={"attempts"})
         return row | {
             "usage": _dumped(blank.usage),
+            "pending_tool_calls": "[]",
             "task": self._content(run.task),
             "images": run.images,
+            "options": to_json(self.scrubber.scrub_json(run.options)),
+            "parent_run_id": run.parent_run_id,
             "created_at": to_time(run.created_at),
             "lease_expires_at": to_time(run.lease_expires_at),
             "pid": process.pid,
@@ -92,6 +95,7 @@ class RowWriter:
         return row | {
             "output": self._content(result.output),
             "usage": _dumped(result.usage),
+            "pending_tool_calls": to_json(self._calls(result.pending_tool_calls)),
             "finished_at": to_time(finished_at),
         }
 
@@ -114,12 +118,16 @@ class RowWriter:
         row = step.model_dump(mode="json")
         row["run_id"] = run_id
         for column in ("messages", "pending_tool_calls"):
-            full = self.policy.content == "full"
-            row[column] = self.scrubber.scrub_json(row[column]) if full else []
+            row[column] = self._calls(row[column])
         for column in _JSON_OF_STEP:
             row[column] = to_json(row[column])
         row["created_at"] = to_time(step.created_at)
         return row
+
+    def _calls(self, records: Sequence[Row]) -> list[Any]:
+        """Return messages or calls as they may be stored."""
+        full = self.policy.content == "full"
+        return [self.scrubber.scrub_json(record) for record in records] if full else []
 
     def _content(self, text: str | None) -> str | None:
         return self.scrubber.scrub(text) if text is not None and self.policy.content == "full" else None
@@ -141,12 +149,15 @@ def read_run(
     Raises `ValueError` (pydantic's and json's are ones) where a row does not hold what it should.
     """
     fields = {name: row[name] for name in RunResult.model_fields if name != "attempts"}
-    fields |= {"status": status, "usage": json.loads(row["usage"])}
+    pending = json.loads(row["pending_tool_calls"])
+    fields |= {"status": status, "usage": json.loads(row["usage"]), "pending_tool_calls": pending}
     result = RunResult(**fields, attempts=tuple(_read(Attempt, item, _JSON_OF_ATTEMPT) for item in attempts))
     return StoredRun(
         result=result,
         task=row["task"],
         images=row["images"],
+        options=json.loads(row["options"]),
+        parent_run_id=row["parent_run_id"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         steps=tuple(_read(Step, item, _JSON_OF_STEP) for item in steps),

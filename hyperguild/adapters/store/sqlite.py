@@ -24,10 +24,10 @@ from hyperguild.adapters.store.rows import (
     to_time,
 )
 from hyperguild.domain.chain import LogPolicy
-from hyperguild.domain.records import Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
+from hyperguild.domain.records import RESUMABLE, Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.usage import total_cost_usd
-from hyperguild.errors import StoreError
+from hyperguild.errors import StoreError, UsageError
 from hyperguild.ports import Clock
 
 T = TypeVar("T")
@@ -89,6 +89,10 @@ class SqliteSessionStore:
     async def start_run(self, run: RunStart) -> None:
         """Record a run as `running`, and its session where that is new."""
         await self._write(lambda connection: self._start_run(connection, run))
+
+    async def resume_run(self, run_id: str, lease_expires_at: datetime) -> None:
+        """Record that a run which ended without an answer goes on, in this process. Raises `UsageError`."""
+        await self._write(lambda connection: self._resume_run(connection, run_id, lease_expires_at))
 
     async def record_step(self, run_id: str, step: Step) -> None:
         """Record a finished step of an attempt that goes on."""
@@ -246,13 +250,27 @@ class SqliteSessionStore:
         )
         _insert(connection, "runs", row)
 
+    def _resume_run(self, connection: sqlite3.Connection, run_id: str, lease_expires_at: datetime) -> None:
+        row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        self._require(row, run_id)
+        status = self._status(row)
+        if status == "running":
+            raise UsageError(f"the run {run_id} is under way in another process")
+        if status not in RESUMABLE:
+            raise UsageError(f"the run {run_id} has ended: {status}", hint="`hyperguild rerun` runs it again")
+        connection.execute(
+            "UPDATE runs SET status = 'running', finished_at = NULL, pending_tool_calls = '[]',"
+            " lease_expires_at = ?, pid = ?, host = ?, process_started = ? WHERE run_id = ?",
+            (to_time(lease_expires_at), self._process.pid, self._process.host, self._process.started, run_id),
+        )
+
     def _record_attempt(
         self, connection: sqlite3.Connection, run_id: str, attempt: Attempt, steps: Sequence[Step]
     ) -> None:
         run = connection.execute("SELECT usage, cost_usd FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         self._require(run is not None, run_id)
-        usage = read_usage(run["usage"]) + attempt.usage + attempt.verifier.usage
-        cost_usd = total_cost_usd([run["cost_usd"], attempt.cost_usd, attempt.verifier.cost_usd])
+        usage = read_usage(run["usage"]) + attempt.whole_usage
+        cost_usd = total_cost_usd([run["cost_usd"], *attempt.costs_usd])
         connection.execute(
             "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
             (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
