@@ -14,7 +14,6 @@ from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.cli.execution import Output, Series, execute_series
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import dollars
-from hyperguild.cli.request import ChainOptions, chosen_chain
 from hyperguild.cli.streams import say
 from hyperguild.cli.view import MARKS
 from hyperguild.config.loader import load_config
@@ -25,6 +24,7 @@ from hyperguild.domain.task import Task
 from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import total_cost_usd
 from hyperguild.errors import ModelError, ModelTimeoutError
+from hyperguild.requests import ChainOptions, chosen_chain
 from hyperguild.simulation.process import FleetProcess
 from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.tiny_fleet import tiny_fleet_dir

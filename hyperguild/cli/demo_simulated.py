@@ -9,11 +9,11 @@ import click
 
 from hyperguild.cli.execution import Output, Series, execute_series
 from hyperguild.cli.options import Settings
-from hyperguild.cli.request import ChainOptions, chosen_chain
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.records import RunError
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.task import AttachedFile, Task
+from hyperguild.requests import ChainOptions, chosen_chain
 from hyperguild.simulation.process import FleetProcess
 from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.skills.search_path import bundled_skills_dir

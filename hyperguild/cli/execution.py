@@ -22,7 +22,6 @@ from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_answer, print_json
 from hyperguild.cli.page import Page
-from hyperguild.cli.request import ChainOptions, ToolOptions, chosen_chain, warning_of_guess, work_order
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
 from hyperguild.cli.task_input import read_task
@@ -38,6 +37,7 @@ from hyperguild.domain.task import Task
 from hyperguild.domain.text import cleaned, one_line
 from hyperguild.errors import HyperguildError, StoreError, UsageError
 from hyperguild.ports import EventSink, SessionStore
+from hyperguild.requests import ChainOptions, ToolOptions, chosen_chain, warning_of_guess, work_order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Turns a run's options into the chain that is walked."""
+"""Turns what a caller chose into the chain that is walked, and the terms on which tools work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hyperguild.skills.manifest import Skill
 
 @dataclass(frozen=True, slots=True)
 class ChainOptions:
-    """What the command line says about the chain."""
+    """What the caller says about the chain."""
 
     chain_name: str | None = None
     model_name: str | None = None
@@ -29,7 +29,7 @@ class ChainOptions:
 
 @dataclass(frozen=True, slots=True)
 class ToolOptions:
-    """What the command line says about tools; paths as they were given."""
+    """What the caller says about tools; paths as they were given."""
 
     workdir: Path | None = None
     allow_paths: tuple[Path, ...] = ()
