@@ -15,6 +15,7 @@ def agent_object(policy: AgentPolicy) -> dict[str, Any]:
         **dataclasses.asdict(policy),
         "tools": None if policy.tools is None else list(policy.tools),
         "rules": {kind: list(rules) for kind, rules in dataclasses.asdict(policy.rules).items()},
+        "delegate": list(policy.delegate),
         "compact_at": round(policy.compact_at * 100, 6),
     }
 
@@ -42,5 +43,9 @@ def _words(key: str, value: Any) -> str:
             return f"tools in two stages: {value}"
         case "compact_at":
             return "no summaries" if value == 100 else f"summaries from {value:g} % of the window on"
+        case "workspace":
+            return "a git worktree for each attempt" if value == "worktree" else "works in the folder itself"
+        case "delegate":
+            return f"may delegate to {', '.join(value)}" if value else "may not delegate"
         case _:
             return f"{value:g} s for a call of a tool"

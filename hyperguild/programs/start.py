@@ -31,8 +31,12 @@ async def start_program(*argv: str, **options: Any) -> asyncio.subprocess.Proces
         raise
 
 
+def close_pipes(process: asyncio.subprocess.Process) -> None:
+    """Close our ends of a program's pipes, though others may hold theirs; kill it where it still runs."""
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+
+
 def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
-    # No public way closes the pipes of a process whose output nobody will read; it also collects the dead.
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+    close_pipes(process)

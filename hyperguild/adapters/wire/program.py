@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hyperguild.programs.start import start_program
+from hyperguild.programs.start import close_pipes, start_program
 
 KILL_GRACE_S = 2.0
 """How long a program may tidy up after SIGTERM before SIGKILL."""
@@ -114,7 +114,8 @@ class Program:
             pass  # the SIGKILL below is the answer to that
         finally:
             self._signal(signal.SIGKILL)
-            await self._process.wait()
+            while self._process.returncode is None:  # noqa: ASYNC110 - wait() also waits for strays' pipes
+                await asyncio.sleep(_POLL_S)
 
     async def _let_go(self) -> None:
         """Read the pipes to their ends, so that asyncio closes them; not for ever: a stray may hold one."""
@@ -127,6 +128,7 @@ class Program:
             for task in (self._feeding, self._listening):
                 task.cancel()
             await asyncio.wait((self._feeding, self._listening))
+            close_pipes(self._process)
 
     def _any_left(self) -> bool:
         if not self._signal(0):

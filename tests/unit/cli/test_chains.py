@@ -192,6 +192,8 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
             "two_stage": "auto",
             "compact_at": 70,
             "tool_timeout_s": 120,
+            "workspace": "shared",
+            "delegate": [],
         },
     }
     assert (sonnet["tier"], sonnet["verify"], sonnet["when_cold"]) == ("subagent", False, None)
@@ -303,6 +305,8 @@ def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
             "two_stage": "never",
             "compact_at": 29,
             "tool_timeout_s": 180,
+            "workspace": "shared",
+            "delegate": [],
         },
         {
             "max_steps": 30,
@@ -312,6 +316,8 @@ def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
             "two_stage": "never",
             "compact_at": 100,
             "tool_timeout_s": 180,
+            "workspace": "shared",
+            "delegate": [],
         },
     ]
     _, out, _ = run(capsys, "chains", "show")

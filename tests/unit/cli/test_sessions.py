@@ -333,7 +333,16 @@ class TestShow:
         [stored] = session["runs"]
         assert session["session_id"] == result.session_id
         assert session["created_at"] == stored["created_at"]
-        assert set(stored) == {*result.model_dump(), "task", "images", "created_at", "finished_at", "steps"}
+        assert set(stored) == {
+            *result.model_dump(),
+            "task",
+            "images",
+            "options",
+            "parent_run_id",
+            "created_at",
+            "finished_at",
+            "steps",
+        }
         assert stored["attempts"] == result.model_dump(mode="json")["attempts"]
         attempt = json.loads(shown(capsys, "--attempt", "1", "--json"))
         assert attempt["score"] == 0.35
@@ -484,7 +493,15 @@ class TestExport:
         assert runs[0]["task"] == "one\u2028two"
         result = first.model_dump(mode="json")
         assert {name: runs[0][name] for name in result} == result
-        assert set(runs[0]) - set(result) == {"task", "images", "created_at", "finished_at", "steps"}
+        assert set(runs[0]) - set(result) == {
+            "task",
+            "images",
+            "options",
+            "parent_run_id",
+            "created_at",
+            "finished_at",
+            "steps",
+        }
         assert runs[0]["steps"][0]["attempt_id"] == first.attempts[0].attempt_id
 
     def test_array_of_what_is_named_each_once(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
