@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from hyperguild.domain.messages import Message
+from hyperguild.domain.records import StepKind
 from hyperguild.domain.tools import ToolCall, ToolResult
 from hyperguild.domain.usage import Usage
 from hyperguild.inference.events import CallEvent
@@ -70,7 +71,8 @@ class KeptStep:
     """One step as it is stored: the messages that came with it, its prompt only where that was new.
 
     `messages` holds what was added since the step before: of the first step, or after a summary (`anew`), the
-    whole prompt; then the answer and the results of its calls, each once.
+    whole prompt; then the answer and the results of its calls, each once. `model` is the one that answered,
+    `finish_reason` None where it did not come to that. `pending` are calls that somebody else executes.
     """
 
     position: int
@@ -79,7 +81,10 @@ class KeptStep:
     duration_ms: int
     began_at: datetime
     anew: bool = False
-    kind: Literal["step", "summary"] = "step"
+    kind: StepKind = "step"
+    model: str | None = None
+    finish_reason: str | None = None
+    pending: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

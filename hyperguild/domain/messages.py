@@ -191,7 +191,7 @@ def as_record(message: Message) -> dict[str, Any]:
     """
     record: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_calls:
-        record["tool_calls"] = [_call_record(call) for call in message.tool_calls]
+        record["tool_calls"] = [call_record(call) for call in message.tool_calls]
     if message.result is not None:
         result = message.result
         record |= {"tool_call_id": result.call_id, "name": result.name, "is_error": result.is_error}
@@ -205,6 +205,7 @@ def as_record(message: Message) -> dict[str, Any]:
     return record
 
 
-def _call_record(call: ToolCall) -> dict[str, Any]:
+def call_record(call: ToolCall) -> dict[str, Any]:
+    """Return a call as it is stored and shown: `{id, name, arguments}`, of what is no object also the text."""
     record: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
     return record if call.arguments is not None else {**record, "raw": call.raw, "fault": call.fault}

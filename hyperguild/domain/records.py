@@ -165,8 +165,9 @@ class Step(Record):
 
     `messages` are objects as `messages.as_record` makes them: what was added since the step before, with the
     whole prompt where that is new (`anew`: the first step, and a summary that replaced older messages); then
-    the answer and the results of its calls. `context_limit` is in tokens. `pending_tool_calls` are calls that
-    the caller of the run executes.
+    the answer and the results of its calls. `model` is the one that answered, and `finish_reason` how; null
+    where it did not come to that. `context_limit` is in tokens. `pending_tool_calls` are calls that the
+    caller of the run executes.
     """
 
     step_id: str
@@ -174,6 +175,8 @@ class Step(Record):
     position: int
     kind: StepKind = "step"
     anew: bool = True
+    model: str | None = None
+    finish_reason: str | None = None
     messages: tuple[dict[str, Any], ...]
     usage: Usage = Usage()
     context_limit: int | None = None

@@ -36,7 +36,14 @@ from hyperguild.domain.events import (
     VerdictGiven,
     Warned,
 )
-from hyperguild.domain.messages import FinishReason, Message, ReasoningDelta, TextDelta, as_record
+from hyperguild.domain.messages import (
+    FinishReason,
+    Message,
+    ReasoningDelta,
+    TextDelta,
+    as_record,
+    call_record,
+)
 from hyperguild.domain.records import (
     Attempt,
     Cause,
@@ -211,6 +218,9 @@ class AttemptUnderWay:
             position=kept.position,
             kind=kept.kind,
             anew=kept.anew,
+            model=kept.model,
+            finish_reason=kept.finish_reason,
+            pending_tool_calls=tuple(call_record(call) for call in kept.pending),
             messages=tuple(as_record(message) for message in kept.messages),
             usage=kept.usage,
             context_limit=self.plan.tier.model.context_window,
