@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hyperguild.domain.messages import Message
 from hyperguild.domain.usage import Usage
@@ -21,5 +21,5 @@ class Resumption:
     messages: tuple[Message, ...]
     prompt_length: int
     used_steps: int
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     answered: bool = False

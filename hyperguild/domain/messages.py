@@ -206,6 +206,6 @@ def as_record(message: Message) -> dict[str, Any]:
 
 
 def call_record(call: ToolCall) -> dict[str, Any]:
-    """Return a call as it is stored and shown: `{id, name, arguments}`, of what is no object also the text."""
+    """Return a call as it is stored and shown: `{id, name, arguments}`; `raw` and `fault` if that is null."""
     record: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
     return record if call.arguments is not None else {**record, "raw": call.raw, "fault": call.fault}
