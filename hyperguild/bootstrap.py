@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,10 +20,11 @@ from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.source import AttemptTools, NoTools, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
-from hyperguild.domain.chain import Endpoint, Tier
+from hyperguild.domain.chain import Endpoint, Model, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.mcp import McpServer
@@ -60,13 +61,15 @@ class Guild:
     clock: Clock
     ids: IdSource
     source: ToolSource = field(default_factory=NoTools)
+    hooks: Hooks = NO_HOOKS
+    models: Callable[[str], Model] | None = None
 
     async def run(self, request: RunRequest, store: SessionStore, sink: EventSink) -> RunResult:
         """Walk the request through its chain; see `orchestration.walk.walk` for what is raised.
 
         Messages of errors are scrubbed, for they quote what servers say; the result is the caller's as it is.
         """
-        tools = Tools(self.caller, store, self.clock, self.ids, self.source)
+        tools = Tools(self.caller, store, self.clock, self.ids, self.source, self.hooks, self.models)
         try:
             return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
         except RunError as error:
@@ -85,6 +88,7 @@ async def open_guild(
     transport: TransportFactory = plain_transport,
     clock: Clock | None = None,
     approver: Approver | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> AsyncGenerator[Guild, None]:
     """Open clients for every endpoint; close them when the block ends. No connection is made until needed.
 
@@ -117,7 +121,7 @@ async def open_guild(
             _learn_servers_secrets(server, scrubber)
         source = _ToolsOnDemand(env, approver, configuration)
         stack.push_async_callback(source.aclose)
-        yield Guild(caller, scrubber, clock, system_ids(clock), source)
+        yield Guild(caller, scrubber, clock, system_ids(clock), source, hooks, configuration.model)
 
 
 class _ToolsOnDemand:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from hyperguild.agent.compaction import SUMMARY_TIMEOUT_S, Plan, plan
+from hyperguild.agent.asides import Asides, AsideTerms, AsideTools
+from hyperguild.agent.conversation import Conversation
 from hyperguild.agent.corrections import Correct, TripPolicy
 from hyperguild.agent.detectors import Detectors, Trip
-from hyperguild.agent.gauge import TokenGauge
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
+from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.routing import SELECT, ToolRouting, is_two_stage
-from hyperguild.agent.shrink import SHRINK_AT, Shrinker
+from hyperguild.agent.steering import Decision, Steering
+from hyperguild.agent.summarising import StepBudget, Summariser, SummaryTerms, SummaryTools
 from hyperguild.agent.toolbox import Batch, Toolbox
 from hyperguild.agent.transcript import repaired, with_own_ids, with_sendable_names
 from hyperguild.agent.watch import (
     CallBegan,
     CallEnded,
-    Compacted,
+    HookFailed,
     Injected,
     KeptStep,
     LoopWatch,
     Origin,
+    Replaced,
     StepAnswered,
     StepBegan,
 )
@@ -40,9 +44,10 @@ from hyperguild.domain.messages import (
     UsageReport,
     Verbatim,
 )
-from hyperguild.domain.records import Cause, WarmState
+from hyperguild.domain.records import Cause, ModelUse, WarmState
+from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import ContextOverflowError, ModelError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Reset
@@ -56,8 +61,11 @@ CALL_CUT_OFF = (
     "Your last tool call was cut off at the limit of your output and was dropped. "
     "Call it again with shorter arguments, or split the work over several calls."
 )
-NOTHING_SAID = "[This turn was stopped before it said anything.]"
-"""Stands for an answer that left nothing to keep: many chat templates refuse two user messages in a row."""
+GO_ON = "Go on."
+"""What a model is told that is to go on, though nobody has said with what."""
+
+REASONING_KEPT_CHARS = 20_000
+"""Of a step's reasoning, in the log; its end, where the decision is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class LoopRequest:
     """What an attempt is to do, and within which bounds. `prompt` ends with the task.
 
     `limits` are those of each model call; `time_left_s` and `cost_left_usd` those of all of them together.
+    `resume` is where the attempt left off, if it is continued; its transcript then takes the prompt's place.
     """
 
     model: Model
@@ -75,26 +84,33 @@ class LoopRequest:
     warm_state: WarmState | None
     time_left_s: float | None = None
     cost_left_usd: float | None = None
+    resume: Resumption | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoopEnd:
-    """How the loop ended: with an answer, or with a `cause` to escalate and `feedback` for the next tier."""
+    """How the loop ended: with an answer, or with a `cause` to escalate and `feedback` for the next tier.
+
+    Or it pauses: `pending` are calls that the caller of the run executes.
+    """
 
     text: str
     finish_reason: FinishReason
     cause: Cause | None = None
     feedback: str = ""
+    pending: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LoopTools:
-    """What a loop works with."""
+    """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`."""
 
     caller: ModelCaller
     toolbox: Toolbox
     clock: Clock
     ids: IdSource
+    hooks: Hooks = NO_HOOKS
+    models: Callable[[str], Model] | None = None
 
 
 class _Tripped(Exception):
@@ -117,10 +133,12 @@ class _OpenStep:
     usage: Usage = field(default_factory=Usage)
     failed_tries: Usage = field(default_factory=Usage)
     calls: tuple[ToolCall, ...] = ()
+    pending: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
 
 
 class AgentLoop:
-    """The loop of one attempt: `run` it once. `usage` and `text` are known at any moment."""
+    """The loop of one attempt: `run` it once. `usage`, `asides` and `text` are known at any moment."""
 
     def __init__(self, request: LoopRequest, tools: LoopTools, watch: LoopWatch) -> None:
         self._request = request
@@ -131,26 +149,59 @@ class AgentLoop:
         two_stage = is_two_stage(request.policy.two_stage, request.model, specs)
         self._routing = ToolRouting(specs, two_stage=two_stage)
         self._detectors, self._trips = Detectors(), TripPolicy()
-        self._gauge, self._shrinker = TokenGauge(), Shrinker()
-        self._prompt: tuple[Message, ...] = request.prompt
-        self._since: list[Message] = []
-        self._kept = 0
-        self._anew = True
-        self._summary = ""
-        self._summary_failed = False
-        self._used = 0
-        self._spent, self._summary_usage = Usage(), Usage()
-        self._call_ids: set[str] = set()
+        self._steering = Steering(tools.hooks, lambda line: watch.observe(HookFailed(line)))
+        self._steps = StepBudget(request.policy.max_steps)
         self._cut_off: list[str] = []
         self._said = ""
+        self._spent = Usage()
+        self._conversation = self._begun(request)
+        self._summaries = Summariser(
+            SummaryTerms(request.model, request.policy.compact_at, request.retry, self._limits),
+            SummaryTools(tools.caller, tools.clock, tools.ids, watch),
+            self._conversation,
+            self._steps,
+        )
+        self._others = Asides(
+            AsideTools(tools.caller, tools.clock, tools.ids, watch, tools.models),
+            AsideTerms(replace(request.retry, retries=0), self._limits, self._cost_left_usd),
+            self._steps,
+        )
+        self._call_ids = {call.id for message in self._conversation.messages for call in message.tool_calls}
         self._began = tools.clock.monotonic()
         self._open: _OpenStep | None = None
+        self._completed: Completion | None = None
+
+    def _begun(self, request: LoopRequest) -> Conversation:
+        """Return the transcript to begin with; of an attempt that is continued, all that it had."""
+        resume = request.resume
+        if resume is None:
+            return Conversation(request.prompt, on_record=False)
+        self._steps.used, self._spent = resume.used_steps, resume.usage
+        messages = list(resume.messages)
+        while len(messages) > resume.prompt_length and messages[-1] == Message(
+            "assistant", "", reasoning=messages[-1].reasoning
+        ):
+            del messages[-1]  # it was interrupted before it said anything
+        conversation = Conversation(
+            messages[: resume.prompt_length], messages[resume.prompt_length :], on_record=True
+        )
+        last = messages[-1]
+        if last.role == "assistant" and last.text and not last.tool_calls:
+            self._said = last.text
+            if not resume.answered:
+                self._cut_off = [last.text]
+        return conversation
 
     @property
     def usage(self) -> Usage:
         """What the model has used, the step or the summary under way included."""
-        spent = self._spent + self._summary_usage
+        spent = self._spent + self._summaries.spent
         return spent if self._open is None else spent + self._open.usage
+
+    @property
+    def asides(self) -> tuple[ModelUse, ...]:
+        """What other models have used that were asked within the attempt."""
+        return tuple(self._others.uses)
 
     @property
     def text(self) -> str:
@@ -166,36 +217,55 @@ class AgentLoop:
         it has, and the cancellation passes on.
         """
         try:
-            while self._used < self._request.policy.max_steps:
+            end = await self._resumed()
+            while end is None and self._steps.left:
                 end = self._out_of_budget() or await self._step()
-                if end is not None:
-                    self._said = end.text
-                    return end
+                end = await self._steered(end)
         except (asyncio.CancelledError, ModelError):
             await self._keep_interrupted()
             raise
+        if self._conversation.fresh and (end is None or not end.pending):
+            await self._keep_injected()
+        if end is not None:
+            self._said = end.text
+            return end
         steps = self._request.policy.max_steps
         feedback = (
             f"the attempt used up its {steps} steps without an answer; its last text: {self._last_text()}"
         )
         return LoopEnd(self.text, "other", "max_steps", feedback)
 
+    async def _resumed(self) -> LoopEnd | None:
+        """Take up an attempt that left off; return the end, where its answer was there already."""
+        resume = self._request.resume
+        if resume is None:
+            return None
+        if resume.answered:
+            return LoopEnd(self._said, "stop")
+        if self._cut_off:
+            self._inject(CONTINUE)
+        return None
+
     def _out_of_budget(self) -> LoopEnd | None:
         """Return the end where time or money does not allow another step; the first was allowed before."""
-        if self._used == 0:
+        if self._steps.used == 0:
             return None
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
             return self._cut_short("the deadline of the run passed in the middle of the attempt")
+        left_usd = self._cost_left_usd()
+        next_cost = self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
+        if left_usd is not None and next_cost and next_cost > left_usd:
+            return self._cut_short("the budget of the run does not allow another step")
+        return None
+
+    def _cost_left_usd(self) -> float | None:
+        """Return what may still be spent, None for any sum; nothing, where it is not known what was spent."""
         limit = self._request.cost_left_usd
         if limit is None:
             return None
-        model = self._request.model
-        spent = model.cost_usd(self._spent)
-        next_cost = model.worst_cost_usd(self._estimate(self._routing.offer()[0]))
-        if next_cost and (spent is None or spent + next_cost > limit):
-            return self._cut_short("the budget of the run does not allow another step")
-        return None
+        spent = total_cost_usd([self._request.model.cost_usd(self.usage), self._others.cost_usd])
+        return 0.0 if spent is None else max(limit - spent, 0.0)
 
     def _cut_short(self, why: str) -> LoopEnd:
         if self._cut_off:  # the answer is there, but for its end
@@ -213,44 +283,90 @@ class AgentLoop:
 
     async def _step(self) -> LoopEnd | None:
         """Make one model call and execute what it asks for; return the end, if that is it."""
+        self._completed = None
+        await self._before_step()
         tools, choice = self._routing.offer()
-        if await self._make_room(tools):
+        if await self._summaries.make_room(tools):
             return None  # that has cost time and money, which are to be looked at again
-        sent = repaired(self._shrinker.view([*self._prompt, *self._since]), self._ids.new_id)
+        sent = repaired(self._summaries.view(), self._ids.new_id)
         try:
             completion = await self._complete(sent, tools, choice)
         except _Tripped as tripped:
             return await self._take_trip(tripped.trip)
         except ContextOverflowError:
-            if self._summary_failed or not await self._summarise():
+            await self._keep()
+            if self._summaries.failed or not await self._summaries.summarise():
                 raise
             return None
+        self._completed = completion
         withheld = completion.finish_reason in {"refusal", "content_filter"}
         if completion.tool_calls and tools and not withheld:
             return await self._act(completion, [tool.name for tool in tools])
         return await self._answer(completion)
+
+    async def _before_step(self) -> None:
+        replaced = await self._steering.before_step(self._conversation.messages)
+        if replaced is not None:
+            self._replace(replaced)
+
+    async def _steered(self, end: LoopEnd | None) -> LoopEnd | None:
+        """Let the hooks see the step that was answered; return the end, if that is what it comes to."""
+        completion = self._completed
+        if completion is None or (end is not None and end.pending):
+            return end
+        decision = await self._steering.after_step(
+            completion, self._conversation.messages, self._others.generate
+        )
+        self._carry_out(decision)
+        if end is not None and end.cause is not None:
+            return end
+        if decision.stops:
+            return end or LoopEnd(self._last_text(), "stop")
+        if end is None:
+            return None
+        told = None if decision.goes_on else await self._steering.on_stop(end.text)
+        if told is not None:
+            self._inject(told, "hook")
+        if told is None and not decision.goes_on:
+            return end
+        if self._conversation.messages[-1].role == "assistant":
+            self._inject(GO_ON, "hook")
+        self._said = end.text
+        self._cut_off.clear()  # what comes now is another answer
+        return None
+
+    def _carry_out(self, decision: Decision) -> None:
+        if decision.replaced is not None:
+            self._replace(decision.replaced)
+        for message in decision.appended:
+            self._watch.observe(Injected(message, "hook"))
+        if decision.appended:
+            self._conversation.append(decision.appended, self._ids.new_id)
+
+    def _replace(self, messages: Sequence[Message]) -> None:
+        self._watch.observe(Replaced(len(messages), "hook"))
+        self._conversation.replace(messages, self._ids.new_id)
+        self._summaries.forget()
 
     async def _complete(
         self, messages: Sequence[Message], tools: tuple[ToolSpec, ...], choice: ToolChoice
     ) -> Completion:
         """Ask the model. Raises `_Tripped` where a detector stops it, and `ModelError`."""
         request = self._request
-        self._open = step = _OpenStep(self._used, self._clock.monotonic(), self._clock.now())
-        self._used += 1
+        self._open = step = _OpenStep(self._steps.take(), self._clock.monotonic(), self._clock.now())
         self._detectors.start_step()
         self._watch.observe(StepBegan(step.position))
-        left = request.policy.max_steps - self._used
         completion = await self._caller.complete(
             ModelRequest(request.model, tuple(messages), tools=tools, tool_choice=choice),
             self._limits(),
-            retry=replace(request.retry, retries=min(request.retry.retries, left)),
+            retry=replace(request.retry, retries=min(request.retry.retries, self._steps.left)),
             warm_state=request.warm_state
             if step.position == 0
             else await self._caller.warm_state(request.model),
             observe=self._observe,
         )
-        step.usage = completion.usage
-        self._gauge.learn(messages, tools, step.usage.input_tokens - step.failed_tries.input_tokens)
+        step.usage, step.finish_reason = completion.usage, completion.finish_reason
+        self._summaries.gauge.learn(messages, tools, step.usage.input_tokens - step.failed_tries.input_tokens)
         self._watch.observe(
             StepAnswered(step.position, completion.finish_reason, completion.usage, completion.duration_ms)
         )
@@ -276,7 +392,7 @@ class AgentLoop:
                 step.text.clear()
                 step.reasoning.clear()
                 step.failed_tries = step.usage
-                self._used += 1
+                self._steps.take()
                 self._detectors.start_step()
         self._watch.observe(event)
         if trip is not None:
@@ -293,16 +409,20 @@ class AgentLoop:
         assert step is not None  # noqa: S101 - the completion is its answer
         step.calls = calls
         if calls or completion.text:
-            self._since.append(self._answered(completion, calls))
+            self._conversation.since.append(self._answered(completion, calls))
         category = self._routing.category
         try:
             async with asyncio.timeout(self._left_s()):
                 batch = await self._execute(calls, offered)
         except TimeoutError:
-            self._since += [Message.of_result(result) for result in self._toolbox.so_far(calls)]
+            self._hear(self._toolbox.so_far(calls))
             await self._keep()
             return self._cut_short("the deadline of the run passed while tools were running")
-        self._since += [Message.of_result(result) for result in batch.results]
+        self._hear(batch.results)
+        if batch.pending:
+            step.pending = batch.pending
+            await self._keep()
+            return LoopEnd(completion.text, "tool_calls", pending=batch.pending)
         trip = self._look_at(calls, batch.results, moved=self._routing.category != category)
         if cut_off:
             self._inject(CALL_CUT_OFF)
@@ -314,11 +434,14 @@ class AgentLoop:
         await self._keep()
         return None
 
+    def _hear(self, results: Sequence[ToolResult]) -> None:
+        self._conversation.since += [Message.of_result(result) for result in results]
+
     async def _execute(self, calls: Sequence[ToolCall], offered: Sequence[str]) -> Batch:
         """Execute the calls; `select_category` is the loop's own, and what follows it in its step waits."""
         routed = next((call for call in calls if call.name == SELECT and SELECT in offered), None)
         if routed is None:
-            return await self._toolbox.execute(calls, offered, self._see)
+            return await self._toolbox.execute(calls, offered, self._see, self._steering)
         text, is_error = self._routing.select(routed)
         results = []
         for call in calls:
@@ -350,7 +473,7 @@ class AgentLoop:
 
     async def _answer(self, completion: Completion) -> LoopEnd | None:
         """Take an answer without calls: the last one, or one that goes on."""
-        self._since.append(self._answered(completion, ()))
+        self._conversation.since.append(self._answered(completion, ()))
         if (
             completion.finish_reason == "length"
             and completion.text
@@ -366,8 +489,7 @@ class AgentLoop:
             await self._keep()
             self._cut_off.clear()  # it asks for the whole answer again
             return None
-        used_tools = any(message.result is not None for message in self._since)
-        trip = self._detectors.answer(completion.text, after_tools=used_tools)
+        trip = self._detectors.answer(completion.text, after_tools=self._conversation.used_tools)
         if trip is not None:
             return await self._take_trip(trip)
         text = "".join([*self._cut_off, completion.text])
@@ -377,8 +499,8 @@ class AgentLoop:
     async def _take_trip(self, trip: Trip) -> LoopEnd | None:
         """Correct the model once; the second time end the attempt."""
         step = self._open
-        if step is not None and self._kept == len(self._since) and step.text:
-            self._since.append(Message("assistant", "".join(step.text)))  # the stream was stopped
+        if step is not None and not self._conversation.fresh and step.text:
+            self._conversation.since.append(self._open_message(step))  # the stream was stopped
         decision = self._trips.take(trip, self._last_text())
         self._detectors.reset()
         if isinstance(decision, Correct):
@@ -393,131 +515,65 @@ class AgentLoop:
     def _answered(self, completion: Completion, calls: tuple[ToolCall, ...]) -> Message:
         content = completion.content if calls == completion.tool_calls else ()
         own = Verbatim(self._request.model.name, content) if content else None
-        return Message("assistant", completion.text, tool_calls=calls, verbatim=own)
+        reasoning = self._open_message(self._open).reasoning if self._open is not None else ""
+        return Message("assistant", completion.text, tool_calls=calls, verbatim=own, reasoning=reasoning)
+
+    def _open_message(self, step: _OpenStep) -> Message:
+        """Return what a step has said so far."""
+        reasoning = clipped_tail("".join(step.reasoning), REASONING_KEPT_CHARS)
+        return Message("assistant", "".join(step.text), reasoning=reasoning)
 
     def _inject(self, text: str, origin: Origin = "loop") -> None:
-        message = Message("user", text)
-        self._watch.observe(Injected(message, origin))
-        fresh = self._since[self._kept :]
-        if not fresh:
-            self._since.append(Message("assistant", NOTHING_SAID))
-        elif fresh[-1] == Message("assistant", fresh[-1].text) and not fresh[-1].text.strip():
-            self._since[-1] = Message("assistant", NOTHING_SAID)
-        elif fresh[-1].role == "user":
-            message = Message("user", f"{self._since.pop().text}\n\n{text}")
-        self._since.append(message)
+        self._watch.observe(Injected(Message("user", text), origin))
+        self._conversation.inject(text)
 
     def _last_text(self) -> str:
         step = self._open
         if step is not None and (step.text or step.reasoning):
             return "".join(step.text or step.reasoning)
-        said = (message.text for message in reversed(self._since) if message.role == "assistant")
-        return next((text for text in said if text not in {"", NOTHING_SAID}), "")
+        return self._conversation.last_text()
 
     async def _keep(self) -> None:
         """Make the step that has ended durable; its usage counts from here on as spent."""
         step = self._open
         if step is None:
             return
-        prompt = self._prompt if self._anew else ()
         kept = KeptStep(
             position=step.position,
-            messages=(*prompt, *self._since[self._kept :]),
+            anew=self._conversation.anew,
+            messages=self._conversation.take(),
             usage=step.usage,
             duration_ms=round((self._clock.monotonic() - step.began) * 1000),
             began_at=step.began_at,
-            anew=self._anew,
+            model=self._request.model.name,
+            finish_reason=step.finish_reason,
+            pending=step.pending,
         )
         self._said = self.text
         self._spent, self._open = self._spent + step.usage, None
-        self._kept, self._anew = len(self._since), False
         await self._watch.keep(kept)
+
+    async def _keep_injected(self) -> None:
+        """Make durable what hooks added after the last step."""
+        anew, now = self._conversation.anew, self._clock.now()
+        messages = self._conversation.take()
+        await self._watch.keep(KeptStep(self._steps.used, messages, Usage(), 0, now, anew, kind="injected"))
 
     async def _keep_interrupted(self) -> None:
         """Keep the step under way: its open text, the results there are, an error for each other call."""
         step = self._open
         if step is None:
             return
+        conversation = self._conversation
         if step.calls:
-            answered = {message.result.call_id for message in self._since if message.result is not None}
+            answered = {
+                message.result.call_id for message in conversation.since if message.result is not None
+            }
             missing = [call for call in step.calls if call.id not in answered]
-            self._since += [Message.of_result(result) for result in self._toolbox.so_far(missing)]
-        elif step.text and self._kept == len(self._since):
-            self._since.append(Message("assistant", "".join(step.text)))
+            self._hear(self._toolbox.so_far(missing))
+        elif not conversation.fresh and (step.text or step.reasoning):
+            conversation.since.append(self._open_message(step))
         await self._keep()
-
-    async def _make_room(self, tools: Sequence[ToolSpec]) -> bool:
-        """Shrink or summarise what is old, where the next prompt would fill too much of the window.
-
-        Returns whether the model was asked for a summary, in vain or not.
-        """
-        window, compact_at = self._request.model.context_window, self._request.policy.compact_at
-        if window is None or not self._since:
-            return False
-        if self._request.model.label == "local" and self._estimate(tools) > window * SHRINK_AT:
-            self._shrinker.move([*self._prompt, *self._since])
-        used = self._used
-        full = compact_at < 1 and self._estimate(tools) > window * compact_at
-        if full and not self._summary_failed:
-            await self._summarise()
-        return self._used > used
-
-    def _estimate(self, tools: Sequence[ToolSpec]) -> int:
-        return self._gauge.estimate(self._shrinker.view([*self._prompt, *self._since]), tools)
-
-    async def _summarise(self) -> bool:
-        """Replace older messages by a summary; return whether that was done. It costs a step."""
-        request = self._request
-        chosen = plan(request.prompt, self._since, earlier=self._summary)
-        if chosen is None or self._used + 1 >= request.policy.max_steps:
-            return False
-        if self._open is not None:
-            await self._keep()
-        began, began_at = self._clock.monotonic(), self._clock.now()
-        position = self._used
-        self._used += 1
-        completion = await self._ask_for_summary(chosen)
-        if completion is None:
-            return False
-        self._summary = completion.text.strip()
-        compacted = chosen.compacted(self._summary)
-        self._prompt, self._since = compacted[: len(request.prompt)], list(chosen.recent)
-        self._kept, self._anew = len(self._since), False
-        self._shrinker.forget()
-        self._watch.observe(Compacted(len(chosen.old)))
-        duration_ms = round((self._clock.monotonic() - began) * 1000)
-        await self._watch.keep(
-            KeptStep(position, compacted, completion.usage, duration_ms, began_at, anew=True, kind="summary")
-        )
-        return True
-
-    async def _ask_for_summary(self, chosen: Plan) -> Completion | None:
-        """Return the summary, None where there is none to be had; what it used is counted either way."""
-
-        def observe(event: CallEvent) -> None:
-            if isinstance(event, UsageReport):
-                self._summary_usage = event.usage
-
-        request, limits = self._request, self._limits()
-        try:
-            completion = await self._caller.complete(
-                ModelRequest(request.model, chosen.request(self._ids.nonce())),
-                replace(limits, total_s=min(limits.total_s, SUMMARY_TIMEOUT_S)),
-                retry=replace(request.retry, retries=0),
-                warm_state=None,
-                observe=observe,
-            )
-        except ModelError as error:
-            failure = error.message
-        else:
-            if completion.text.strip() and completion.finish_reason == "stop":
-                return completion
-            failure = f"it ended with {completion.finish_reason}"
-        finally:
-            self._spent, self._summary_usage = self._spent + self._summary_usage, Usage()
-        self._summary_failed = True
-        self._watch.observe(Compacted(0, failure))
-        return None
 
 
 def _is_cut_off(call: ToolCall) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from hyperguild.agent.hooks import Denied
+from hyperguild.agent.steering import Steering
 from hyperguild.agent.transcript import interrupted
 from hyperguild.domain.text import encodable, nearest, one_line
 from hyperguild.domain.tools import ToolCall, ToolError, ToolResult, ToolSpec
@@ -28,10 +30,18 @@ FitResult = Callable[[ToolCall, str], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The results of a step's calls, in call order. `stopped_by` is the one that ends the attempt, if any."""
+    """The results of a step's calls, in call order. `stopped_by` is the one that ends the attempt, if any.
+
+    `pending` are the calls that the caller of the run executes; they have no result yet.
+    """
 
     results: tuple[ToolResult, ...]
     stopped_by: ToolResult | None = None
+    pending: tuple[ToolCall, ...] = ()
+
+
+Observe = Callable[[ToolCall | ToolResult], None]
+"""Is told of every call before it runs, as it runs, and of every result as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,27 @@ class GrantedBarrier:
         """Let the change be made."""
 
 
-class Toolbox:
-    """The tools of one attempt. `execute` one step at a time.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What holds for the calls of one step; `pending` collects those that somebody else executes."""
 
-    What is finished when `execute` is cancelled is found in `finished`.
+    offered: Collection[str]
+    observe: Observe
+    steering: Steering
+    pending: list[ToolCall] = field(default_factory=list)
+
+
+class Toolbox:
+    """The tools of one attempt: ours, and those that the caller of the run executes (`external`).
+
+    `execute` one step at a time. What is finished when it is cancelled is found in `finished`.
     """
 
-    def __init__(self, tools: Sequence[Tool], rules: Rules, clock: Clock) -> None:
+    def __init__(
+        self, tools: Sequence[Tool], rules: Rules, clock: Clock, external: Sequence[ToolSpec] = ()
+    ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
+        self._specs = {spec.name: spec for spec in (*external, *(tool.spec for tool in tools))}
         self._rules = rules
         self._clock = clock
         self.finished: dict[str, ToolResult] = {}
@@ -65,25 +88,26 @@ class Toolbox:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What can be offered."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(self._specs.values())
 
     def spec(self, name: str) -> ToolSpec | None:
         """Return how a tool is offered, None where there is none of that name."""
-        tool = self._tools.get(name)
-        return None if tool is None else tool.spec
+        return self._specs.get(name)
 
     async def execute(
         self,
         calls: Sequence[ToolCall],
         offered: Collection[str],
-        observe: Callable[[ToolCall | ToolResult], None],
+        observe: Observe,
+        steering: Steering,
     ) -> Batch:
         """Execute the calls of one step and return their results; failures are results, too.
 
         Neighbouring calls that only read run at once, all others one at a time, so that a read after a write
-        sees it. `observe` is told of every call before it runs and of every result as it comes. Cancelling
+        sees it. Hooks see each call before it is checked, so that what runs is what was permitted. Cancelling
         stops the tools under way.
         """
+        step = _Step(offered, observe, steering)
         self.finished = {}
         alone = next((call.name for call in calls if self._is_exclusive(call)), None)
         if alone is not None and len(calls) > 1:
@@ -93,9 +117,10 @@ class Toolbox:
                 self._done(_failure(call, why), observe)
         else:
             for group in self._groups(calls):
-                await self._run_group(group, offered, observe)
-        results = tuple(self.finished[call.id] for call in calls)
-        return Batch(results, next((result for result in results if self._stops(result)), None))
+                await self._run_group(group, step)
+        results = tuple(self.finished[call.id] for call in calls if call.id in self.finished)
+        stopped_by = next((result for result in results if self._stops(result)), None)
+        return Batch(results, stopped_by, tuple(step.pending))
 
     def so_far(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         """Return the results of a step that was interrupted; a call without any gets an error."""
@@ -109,40 +134,42 @@ class Toolbox:
             else:
                 yield from ([call] for call in group)
 
-    async def _run_group(
-        self,
-        group: Sequence[ToolCall],
-        offered: Collection[str],
-        observe: Callable[[ToolCall | ToolResult], None],
-    ) -> None:
-        permitted: list[tuple[ToolCall, Tool, Mapping[str, Any]]] = []
-        for call in group:  # one question at a time, before anything of the group runs
-            observe(call)
-            tool = self._tools.get(call.name)
-            refusal = self._fault(call, offered)
-            if refusal is None and tool is not None:
-                refusal = await self._rules.permit(call, tool.spec)
-            if refusal is not None or tool is None or call.arguments is None:
-                self._done(_failure(call, refusal or call.fault), observe)
+    async def _run_group(self, group: Sequence[ToolCall], step: _Step) -> None:
+        permitted: list[tuple[ToolCall, Tool, bool]] = []
+        for asked in group:  # one question at a time, before anything of the group runs
+            steered = await step.steering.pre_tool(asked)
+            call = asked if isinstance(steered, Denied) else steered
+            step.observe(call)
+            spec, tool = self._specs.get(call.name), self._tools.get(call.name)
+            refusal = steered.reason if isinstance(steered, Denied) else self._fault(call, step.offered)
+            if refusal is None and spec is not None:
+                refusal = await self._rules.permit(call, spec)
+            if refusal is not None or call.arguments is None:
+                self._done(_failure(call, refusal or call.fault), step.observe)
+            elif tool is not None:
+                permitted.append((call, tool, call.arguments != asked.arguments))
             else:
-                permitted.append((call, tool, call.arguments))
+                step.pending.append(call)
         room = asyncio.Semaphore(READS_AT_ONCE)
 
-        async def run(call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> None:
+        async def run(call: ToolCall, tool: Tool, *, rewritten: bool) -> None:
             async with room:
-                self._done(await self._run(call, tool, arguments), observe)
+                result = await step.steering.post_tool(call, await self._run(call, tool))
+                text = await self._rules.fit(call, result.text)
+                ran_with = call.arguments if rewritten else None
+                self._done(replace(result, text=text, ran_with=ran_with), step.observe)
 
         async with asyncio.TaskGroup() as tasks:
-            for call, tool, arguments in permitted:
-                tasks.create_task(run(call, tool, arguments))
+            for call, tool, rewritten in permitted:
+                tasks.create_task(run(call, tool, rewritten=rewritten))
 
-    async def _run(self, call: ToolCall, tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+    async def _run(self, call: ToolCall, tool: Tool) -> ToolResult:
         started_at = self._clock.now()
         context = ToolContext(GrantedBarrier(), _ignore_offer)
         is_error, limit = True, asyncio.timeout(self._rules.timeout_s)
         try:
             async with limit:
-                text = encodable(await tool.run(arguments, context))
+                text = encodable(await tool.run(call.arguments or {}, context))
             is_error = False
         except ToolError as error:
             text = encodable(str(error)) or f"{call.name} failed"
@@ -155,45 +182,44 @@ class Toolbox:
             text = one_line(f"{call.name} failed: {type(error).__name__}: {error}", FAULT_CHARS)
             if limit.expired() and isinstance(error, TimeoutError):
                 text = f"{call.name} did not finish within {self._rules.timeout_s:g} s and was stopped"
-        text = await self._rules.fit(call, text)
         return ToolResult(call.id, call.name, text, is_error, started_at, self._clock.now())
 
     def _fault(self, call: ToolCall, offered: Collection[str]) -> str | None:
         """Return why a call cannot be executed as it is."""
-        tool = self._tools.get(call.name)
-        if tool is None or call.name not in offered:
+        spec = self._specs.get(call.name)
+        if spec is None or call.name not in offered:
             near = nearest(call.name, offered)
             hint = f"; did you mean {near}?" if near else ""
-            known = "is not available in this step" if tool is not None else "does not exist"
+            known = "is not available in this step" if spec is not None else "does not exist"
             names = ", ".join(offered) or "none"
             return f"the tool {one_line(call.name, 80)!r} {known}{hint}. Available: {names}"
         if call.arguments is None:
             return call.fault
-        return _misfit(call.arguments, tool.spec)
+        return _misfit(call.arguments, spec)
 
     def _only_reads(self, call: ToolCall) -> bool:
-        tool = self._tools.get(call.name)
-        return tool is None or tool.spec.effect == "read"
+        spec = self._specs.get(call.name)
+        return spec is None or spec.effect == "read"
 
     def _is_exclusive(self, call: ToolCall) -> bool:
-        tool = self._tools.get(call.name)
-        return tool is not None and tool.spec.exclusive
+        spec = self._specs.get(call.name)
+        return spec is not None and spec.exclusive
 
     def _stops(self, result: ToolResult) -> bool:
-        tool = self._tools.get(result.name)
-        return tool is not None and tool.spec.stop_after and not result.is_error
+        spec = self._specs.get(result.name)
+        return spec is not None and spec.stop_after and not result.is_error
 
-    def _done(self, result: ToolResult, observe: Callable[[ToolCall | ToolResult], None]) -> None:
+    def _done(self, result: ToolResult, observe: Observe) -> None:
         self.finished[result.call_id] = result
         observe(result)
 
 
 def no_rules() -> Rules:
-    """Return the rules of an attempt that is offered nothing."""
+    """Return the rules of an attempt that is offered nothing, but what its caller executes."""
 
     async def refuse(call: ToolCall, spec: ToolSpec) -> str | None:
-        del call, spec
-        return "no tools are allowed here"
+        del call
+        return None if spec.external else "no tools are allowed here"
 
     async def whole(call: ToolCall, text: str) -> str:
         del call

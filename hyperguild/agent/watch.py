@@ -56,6 +56,21 @@ class Injected:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """The whole transcript was replaced by so many messages."""
+
+    messages: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """A hook failed; what that means for call or step is said elsewhere."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compacted:
     """Older messages were replaced by a summary; `failure` says why they were not."""
 
@@ -63,7 +78,17 @@ class Compacted:
     failure: str = ""
 
 
-LoopEvent = CallEvent | StepBegan | StepAnswered | CallBegan | CallEnded | Injected | Compacted
+LoopEvent = (
+    CallEvent
+    | StepBegan
+    | StepAnswered
+    | CallBegan
+    | CallEnded
+    | Injected
+    | Replaced
+    | HookFailed
+    | Compacted
+)
 
 
 @dataclass(frozen=True, slots=True)

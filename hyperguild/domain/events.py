@@ -145,6 +145,14 @@ class MessageInjected(_Event):
     text: str
 
 
+class TranscriptReplaced(_Event):
+    """A hook put so many messages in the place of an attempt's whole transcript."""
+
+    type: Literal["transcript.replaced"] = "transcript.replaced"
+    origin: Literal["loop", "hook"]
+    messages: int
+
+
 class ContextCompacted(_Event):
     """Older messages of an attempt were replaced by a summary; `failure` says why they were not."""
 
@@ -205,6 +213,7 @@ Event = Annotated[
     | ToolCalled
     | ToolReturned
     | MessageInjected
+    | TranscriptReplaced
     | ContextCompacted
     | CheckFinished
     | VerdictGiven

@@ -187,7 +187,8 @@ def as_record(message: Message) -> dict[str, Any]:
     """Return a message as it is stored and shown: `role` and `content`, and what else it has.
 
     `tool_calls` are `{id, name, arguments}` (`raw` and `fault` where the arguments are no object); a tool's
-    message has `tool_call_id`, `name`, `is_error`, `started_at` and `ended_at`. Images are not kept.
+    message has `tool_call_id`, `name`, `is_error`, and where they are known `started_at`, `ended_at` and
+    `ran_with`. Images are not kept.
     """
     record: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_calls:
@@ -198,6 +199,8 @@ def as_record(message: Message) -> dict[str, Any]:
         for name, moment in (("started_at", result.started_at), ("ended_at", result.ended_at)):
             if moment is not None:
                 record[name] = moment.isoformat(timespec="milliseconds")
+        if result.ran_with is not None:
+            record["ran_with"] = dict(result.ran_with)
     if message.reasoning:
         record["reasoning"] = message.reasoning
     if message.verbatim is not None:

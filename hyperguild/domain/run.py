@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Chain
 from hyperguild.domain.messages import Message
 from hyperguild.domain.task import Task
+from hyperguild.domain.tools import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,8 @@ class RunRequest:
     """A skill's prompt, a task, and the chain that answers it.
 
     `session_id` None opens a session of its own. `history` is put between the skill's prompt and the task.
-    `work` says where and how tools work; None: no tools.
+    `work` says where and how tools work; None: none of ours. `external_tools` are executed by the caller.
+    `options` are what the caller chose, for the record.
     """
 
     skill: str
@@ -25,3 +29,5 @@ class RunRequest:
     session_id: str | None = None
     history: tuple[Message, ...] = ()
     work: WorkOrder | None = None
+    external_tools: tuple[ToolSpec, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -51,7 +51,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of one call, as the model is told; the times are those of its execution, if any."""
+    """What became of one call, as the model is told; the times are those of its execution, if any.
+
+    `ran_with` are the arguments with which it was executed, where a hook had rewritten them.
+    """
 
     call_id: str
     name: str
@@ -59,6 +62,7 @@ class ToolResult:
     is_error: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    ran_with: Mapping[str, Any] | None = None
 
 
 class ToolError(Exception):

@@ -13,10 +13,12 @@ from hyperguild.agent.watch import (
     CallBegan,
     CallEnded,
     Compacted,
+    HookFailed,
     Injected,
     KeptStep,
     LoopEvent,
     LoopWatch,
+    Replaced,
     StepAnswered,
     StepBegan,
 )
@@ -33,6 +35,7 @@ from hyperguild.domain.events import (
     ThoughtDelta,
     ToolCalled,
     ToolReturned,
+    TranscriptReplaced,
     VerdictGiven,
     Warned,
 )
@@ -204,6 +207,7 @@ class AttemptUnderWay:
             usage=self._loop.usage,
             cost_usd=model.cost_usd(self._loop.usage),
             verifier=self._judge_use,
+            asides=tuple(self._loop.asides),
             started_at=self._started_at,
         )
 
@@ -296,6 +300,10 @@ class AttemptUnderWay:
                 )
             case Injected(message=message, origin=origin):
                 self._emit(MessageInjected, origin=origin, role=message.role, text=message.text)
+            case Replaced(messages=messages, origin=origin):
+                self._emit(TranscriptReplaced, origin=origin, messages=messages)
+            case HookFailed(message=message):
+                self._emit(Warned, message=message)
             case Compacted(messages=messages, failure=failure):
                 self._emit(ContextCompacted, messages=messages, failure=failure)
 

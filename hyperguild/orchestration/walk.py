@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import LoopTools
 from hyperguild.agent.source import ToolSource
 from hyperguild.agent.toolbox import Toolbox
-from hyperguild.domain.chain import Tier
+from hyperguild.domain.chain import Model, Tier
 from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
@@ -58,13 +59,18 @@ RENEW_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a walk works with; all of it may be shared by concurrent walks."""
+    """What a walk works with; all of it may be shared by concurrent walks.
+
+    `models` finds a model that a hook names; it raises `ConfigError`.
+    """
 
     caller: ModelCaller
     store: SessionStore
     clock: Clock
     ids: IdSource
     source: ToolSource
+    hooks: Hooks = NO_HOOKS
+    models: Callable[[str], Model] | None = None
 
 
 async def walk(request: RunRequest, tools: Tools, sink: EventSink) -> RunResult:
@@ -184,8 +190,8 @@ class _Walk:
             if plan.time_left_s is not None:  # servers of tools may have had to be started
                 passed_s = tools.clock.monotonic() - began
                 plan = replace(plan, time_left_s=max(plan.time_left_s - passed_s, 0.0))
-            toolbox = Toolbox(given.tools, given.rules, tools.clock)
-            loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids)
+            toolbox = Toolbox(given.tools, given.rules, tools.clock, self._request.external_tools)
+            loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids, tools.hooks, tools.models)
             under_way = AttemptUnderWay(plan, self._emit, loop_tools, self._keep_step)
             try:
                 attempt = await under_way.run(self._verifier)
@@ -251,6 +257,7 @@ class _Walk:
             chain=self._chain.name,
             task=self._task,
             images=len(self._request.task.images),
+            options=dict(self._request.options),
             created_at=now,
             lease_expires_at=now + timedelta(seconds=LEASE_S),
         )

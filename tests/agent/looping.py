@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.toolbox import Rules, Toolbox
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
@@ -20,6 +22,7 @@ from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Message
 from hyperguild.domain.tools import Effect, ToolCall, ToolSpec
+from hyperguild.errors import ConfigError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.ports import ModelClient, ToolContext
 from hyperguild.simulation.process import FleetProcess
@@ -133,7 +136,11 @@ def loop_over(
     limits: TimeLimits | None = None,
     toolbox_rules: Rules | None = None,
     prompt: tuple[Message, ...] = PROMPT,
-    budget: Mapping[str, float] | None = None,
+    budget: Mapping[str, Any] | None = None,
+    hooks: Hooks = NO_HOOKS,
+    external: Sequence[ToolSpec] = (),
+    others: Sequence[str] = (),
+    resume: Resumption | None = None,
     declares_tools: bool = True,
     **model: Any,
 ) -> Bench:
@@ -160,9 +167,16 @@ def loop_over(
         limits=limits or TimeLimits(),
         retry=RetryPolicy(),
         warm_state=None,
+        resume=resume,
         **(budget or {}),
     )
-    toolbox = Toolbox(tools, toolbox_rules or Rules(allow, whole, timeout_s=10), clock)
+    toolbox = Toolbox(tools, toolbox_rules or Rules(allow, whole, timeout_s=10), clock, external)
+
+    def find(name: str) -> Model:
+        if name not in others:
+            raise ConfigError(f"no model {name}")
+        return replace(request.model, name=name, upstream=name)
+
     kept: list[KeptStep] = []
     events: list[LoopEvent] = []
 
@@ -170,5 +184,6 @@ def loop_over(
         kept.append(step)
 
     watch = LoopWatch(events.append, keep)
-    loop = AgentLoop(request, LoopTools(caller, toolbox, clock, system_ids(clock)), watch)
+    tools_of_loop = LoopTools(caller, toolbox, clock, system_ids(clock), hooks, find)
+    loop = AgentLoop(request, tools_of_loop, watch)
     return Bench(fleet, loop, client, kept, events)

@@ -13,6 +13,7 @@ from agent.looping import PROMPT, FunctionTool, allow, whole
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.agent.compaction import INSTRUCTIONS
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import Rules, Toolbox
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
@@ -176,7 +177,8 @@ def scripted(
     policy: AgentPolicy | None = None,
     summaries: Sequence[Turn] = (),
     keeping: Callable[[KeptStep], Coroutine[Any, Any, None]] = no_wait,
-    budget: dict[str, float | None] | None = None,
+    budget: dict[str, Any] | None = None,
+    hooks: Hooks = NO_HOOKS,
     declares_tools: bool = True,
     **model: Any,
 ) -> Scripted:
@@ -210,6 +212,8 @@ def scripted(
     caller = ModelCaller({"e": client}, NoProbe(), clock, lambda: 0.5)
     toolbox = Toolbox(tools, Rules(allow, whole, TOOL_TIMEOUT_S), clock)
     loop = AgentLoop(
-        request, LoopTools(caller, toolbox, clock, system_ids(SystemClock())), LoopWatch(events.append, keep)
+        request,
+        LoopTools(caller, toolbox, clock, system_ids(SystemClock()), hooks),
+        LoopWatch(events.append, keep),
     )
     return Scripted(client, loop, kept, events)
