@@ -149,7 +149,7 @@ class AgentLoop:
         two_stage = is_two_stage(request.policy.two_stage, request.model, specs)
         self._routing = ToolRouting(specs, two_stage=two_stage)
         self._detectors, self._trips = Detectors(), TripPolicy()
-        self._steering = Steering(tools.hooks, lambda line: watch.observe(HookFailed(line)))
+        self._steering = Steering(tools.hooks, lambda line: watch.observe(HookFailed(line)), self._left_s)
         self._steps = StepBudget(request.policy.max_steps)
         self._cut_off: list[str] = []
         self._said = ""

@@ -63,11 +63,15 @@ class Decision:
 
 
 class Steering:
-    """The hooks of one attempt. Cancelling stops the hook under way and passes on."""
+    """The hooks of one attempt. Cancelling stops the hook under way and passes on.
 
-    def __init__(self, hooks: Hooks, tell: Tell) -> None:
+    `left_s` gives the seconds that the attempt has left, None for any number: no hook takes longer.
+    """
+
+    def __init__(self, hooks: Hooks, tell: Tell, left_s: Callable[[], float | None]) -> None:
         self._hooks = hooks
         self._tell = tell
+        self._left_s = left_s
 
     async def before_step(self, transcript: tuple[Message, ...]) -> tuple[Message, ...] | None:
         """Return the messages that go in the place of the transcript; None where it stays.
@@ -111,7 +115,7 @@ class Steering:
             if not _concerns(hook, call):
                 continue
             try:
-                said = await _run(hook, partial(hook.run, call))
+                said = await self._run(hook, partial(hook.run, call))
             except _Failed as failure:
                 self._tell(str(failure))
                 if hook.fail_open:
@@ -129,7 +133,7 @@ class Steering:
             if not _concerns(hook, call):
                 continue
             try:
-                said = await _run(hook, partial(hook.run, call, result))
+                said = await self._run(hook, partial(hook.run, call, result))
             except _Failed as failure:
                 self._tell(str(failure))
                 if hook.fail_open:
@@ -141,30 +145,32 @@ class Steering:
 
     async def _passed_over(self, hook: Hook[F], run: Callable[[], Awaitable[T]]) -> T | None:
         try:
-            return await _run(hook, run)
+            return await self._run(hook, run)
         except _Failed as failure:
             self._tell(str(failure))
             if hook.on_error == "abort":
                 raise CommandError(str(failure), retryable=False) from failure
             return None
 
-
-async def _run(hook: Hook[Any], run: Callable[[], Awaitable[T]]) -> T:
-    """Await a hook within its time. Raises `_Failed`."""
-    limit = asyncio.timeout(hook.timeout_s)
-    try:
-        async with limit:
-            return await run()
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise _Failed(f"the hook {hook.name} gave up") from None  # what it waited for was cancelled, not we
-    except Exception as error:  # a hook is foreign code: its fault must not be ours
-        if limit.expired() and isinstance(error, TimeoutError):
-            raise _Failed(f"the hook {hook.name} did not finish within {hook.timeout_s:g} s") from error
-        reason = one_line(str(error), FAULT_CHARS) or type(error).__name__
-        raise _Failed(f"the hook {hook.name} failed: {reason}") from error
+    async def _run(self, hook: Hook[Any], run: Callable[[], Awaitable[T]]) -> T:
+        """Await a hook within its time. Raises `_Failed`."""
+        left_s = self._left_s()
+        limit = asyncio.timeout(hook.timeout_s if left_s is None else min(hook.timeout_s, max(left_s, 0.0)))
+        try:
+            async with limit:
+                return await run()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise _Failed(
+                f"the hook {hook.name} gave up"
+            ) from None  # what it waited for was cancelled, not we
+        except Exception as error:  # a hook is foreign code: its fault must not be ours
+            if limit.expired() and isinstance(error, TimeoutError):
+                raise _Failed(f"the hook {hook.name} did not finish within {hook.timeout_s:g} s") from error
+            reason = one_line(str(error), FAULT_CHARS) or type(error).__name__
+            raise _Failed(f"the hook {hook.name} failed: {reason}") from error
 
 
 async def _then_true(run: Callable[[], Awaitable[None]]) -> bool:

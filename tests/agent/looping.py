@@ -106,6 +106,8 @@ class Bench:
         """What the kept steps add up to."""
         messages: list[Message] = []
         for step in self.kept:
+            if step.kind == "aside":
+                continue
             messages = [*([] if step.anew else messages), *step.messages]
         return messages
 
@@ -139,13 +141,15 @@ def loop_over(
     budget: Mapping[str, Any] | None = None,
     hooks: Hooks = NO_HOOKS,
     external: Sequence[ToolSpec] = (),
-    others: Sequence[str] = (),
+    others: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     resume: Resumption | None = None,
     declares_tools: bool = True,
     **model: Any,
 ) -> Bench:
     """Script the model `m` with these rules, in order, and return a loop that asks it."""
-    fleet.script({"openai": {"models": {"m": {"answers": list(rules), **model.pop("scripted", {})}}}})
+    models = {"m": {"answers": list(rules), **model.pop("scripted", {})}}
+    models |= {name: {"answers": list(answers)} for name, answers in (others or {}).items()}
+    fleet.script({"openai": {"models": models}})
     fleet.reset()
     endpoint = Endpoint("openai", "openai", f"{fleet.url}/openai/v1")
     clock, keys = SystemClock(), KeyRing({})
@@ -173,7 +177,7 @@ def loop_over(
     toolbox = Toolbox(tools, toolbox_rules or Rules(allow, whole, timeout_s=10), clock, external)
 
     def find(name: str) -> Model:
-        if name not in others:
+        if name not in (others or {}):
             raise ConfigError(f"no model {name}")
         return replace(request.model, name=name, upstream=name)
 

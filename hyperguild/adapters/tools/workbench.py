@@ -169,10 +169,11 @@ class _Gate:
         except ToolError as error:
             return str(error)
         paths = tuple(dict.fromkeys(path for one in found for path in (one.path, one.named)))
-        decision = decide_permission(call, spec, replace(self._context, paths=paths))
+        can_ask = self._context.can_ask or spec.external  # there who executes the call is the one to ask
+        decision = decide_permission(call, spec, replace(self._context, paths=paths, can_ask=can_ask))
         if isinstance(decision, Deny):
             return decision.reason
-        if not isinstance(decision, Ask) or self._approver is None:
+        if not isinstance(decision, Ask) or spec.external or self._approver is None:
             return None
         shown = await asyncio.to_thread(self._preview, call)
         answer = await self._approver.ask(Question(call, spec, decision.reason, shown))
