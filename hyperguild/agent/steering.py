@@ -81,7 +81,7 @@ class Steering:
         changed: tuple[Message, ...] | None = None
         for hook in self._hooks.before_step:
             shown = transcript if changed is None else changed
-            returned = await self._passed_over(hook, partial(hook.run, shown))
+            returned = await self._passed_over(hook, partial(_some, partial(hook.run, shown)))
             if returned is not None and tuple(returned) != shown:
                 changed = tuple(returned)
         return changed
@@ -94,9 +94,8 @@ class Steering:
         for hook in self._hooks.after_step:
             # what a hook that fails had begun is void
             own = replace(decision, appended=list(decision.appended))
-            if await self._passed_over(
-                hook, partial(_then_true, partial(hook.run, completion, transcript, own))
-            ):
+            run = partial(hook.run, completion, transcript, own)
+            if await self._passed_over(hook, partial(_decided, run, own)):
                 decision = own
         return decision
 
@@ -173,8 +172,17 @@ class Steering:
             raise _Failed(f"the hook {hook.name} failed: {reason}") from error
 
 
-async def _then_true(run: Callable[[], Awaitable[None]]) -> bool:
+async def _some(run: Callable[[], Awaitable[Sequence[Message] | None]]) -> Sequence[Message] | None:
+    messages = await run()
+    if messages is not None and not messages:
+        raise ValueError("it left no messages")
+    return messages
+
+
+async def _decided(run: Callable[[], Awaitable[None]], decision: Decision) -> bool:
     await run()
+    if decision.replaced is not None and not (*decision.replaced, *decision.appended):
+        raise ValueError("it left no messages")
     return True
 
 

@@ -22,6 +22,7 @@ from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Finish, Message, ModelRequest, Sent, StreamPart, TextDelta, UsageReport
 from hyperguild.domain.records import WarmState
+from hyperguild.domain.tools import ToolSpec
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import ModelError
 from hyperguild.inference.call import ModelCaller
@@ -162,6 +163,8 @@ def replayed(kept: Sequence[KeptStep]) -> list[Message]:
     """What kept steps add up to."""
     messages: list[Message] = []
     for step in kept:
+        if step.kind == "aside":
+            continue
         messages = [*([] if step.anew else messages), *step.messages]
     return messages
 
@@ -179,6 +182,7 @@ def scripted(
     keeping: Callable[[KeptStep], Coroutine[Any, Any, None]] = no_wait,
     budget: dict[str, Any] | None = None,
     hooks: Hooks = NO_HOOKS,
+    external: Sequence[ToolSpec] = (),
     declares_tools: bool = True,
     **model: Any,
 ) -> Scripted:
@@ -210,7 +214,7 @@ def scripted(
         await keeping(step)
 
     caller = ModelCaller({"e": client}, NoProbe(), clock, lambda: 0.5)
-    toolbox = Toolbox(tools, Rules(allow, whole, TOOL_TIMEOUT_S), clock)
+    toolbox = Toolbox(tools, Rules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
         LoopTools(caller, toolbox, clock, system_ids(SystemClock()), hooks),
