@@ -43,6 +43,11 @@ class Conversation:
         """Whether any call has a result."""
         return any(message.result is not None for message in self.since)
 
+    @property
+    def call_ids(self) -> set[str]:
+        """The ids that calls have."""
+        return {call.id for message in self.messages for call in message.tool_calls}
+
     def take(self) -> tuple[Message, ...]:
         """Return what is to be put on record: what is fresh, with the prompt where that is new."""
         taken = (*(self.prompt if self.anew else ()), *self.fresh)

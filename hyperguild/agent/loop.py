@@ -166,7 +166,7 @@ class AgentLoop:
             AsideTerms(replace(request.retry, retries=0), self._limits, self._cost_left_usd),
             self._steps,
         )
-        self._call_ids = {call.id for message in self._conversation.messages for call in message.tool_calls}
+        self._call_ids: set[str] = set()
         self._began = tools.clock.monotonic()
         self._open: _OpenStep | None = None
         self._completed: Completion | None = None
@@ -402,6 +402,7 @@ class AgentLoop:
         """Execute the calls of an answer."""
         cut_off = completion.finish_reason == "length" and _is_cut_off(completion.tool_calls[-1])
         whole = completion.tool_calls[:-1] if cut_off else completion.tool_calls
+        self._call_ids |= self._conversation.call_ids  # hooks bring some, and attempts that are continued
         calls = with_sendable_names(with_own_ids(whole, self._call_ids, self._ids.new_id))
         self._call_ids |= {call.id for call in calls}
         self._cut_off.clear()  # the model went back to work: its answer is still to come
