@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -11,12 +11,12 @@ from hyperguild.agent.asides import Asides, AsideTerms, AsideTools
 from hyperguild.agent.conversation import Conversation
 from hyperguild.agent.corrections import Correct, TripPolicy
 from hyperguild.agent.detectors import Detectors, Trip
-from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.resumption import Resumption
+from hyperguild.agent.resumption import CONTINUE
 from hyperguild.agent.routing import SELECT, ToolRouting, is_two_stage
 from hyperguild.agent.steering import Decision, Steering
 from hyperguild.agent.summarising import StepBudget, Summariser, SummaryTerms, SummaryTools
-from hyperguild.agent.toolbox import Batch, Toolbox
+from hyperguild.agent.terms import Allowance, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.toolbox import Batch
 from hyperguild.agent.transcript import repaired, with_own_ids, with_sendable_names
 from hyperguild.agent.watch import (
     CallBegan,
@@ -30,8 +30,6 @@ from hyperguild.agent.watch import (
     StepAnswered,
     StepBegan,
 )
-from hyperguild.domain.agent import AgentPolicy
-from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import (
     Completion,
     FinishReason,
@@ -44,19 +42,16 @@ from hyperguild.domain.messages import (
     UsageReport,
     Verbatim,
 )
-from hyperguild.domain.records import Cause, ModelUse, WarmState
+from hyperguild.domain.records import ModelUse
 from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import ContextOverflowError, ModelError
-from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Reset
-from hyperguild.ports import Clock, IdSource
 
 MOST_CONTINUATIONS = 2
 """So often an answer that was cut off is continued."""
 
-CONTINUE = "Continue exactly where you left off. Do not repeat anything, and do not comment on it."
 CALL_CUT_OFF = (
     "Your last tool call was cut off at the limit of your output and was dropped. "
     "Call it again with shorter arguments, or split the work over several calls."
@@ -66,51 +61,6 @@ GO_ON = "Go on."
 
 REASONING_KEPT_CHARS = 20_000
 """Of a step's reasoning, in the log; its end, where the decision is."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoopRequest:
-    """What an attempt is to do, and within which bounds. `prompt` ends with the task.
-
-    `limits` are those of each model call; `time_left_s` and `cost_left_usd` those of all of them together.
-    `resume` is where the attempt left off, if it is continued; its transcript then takes the prompt's place.
-    """
-
-    model: Model
-    prompt: tuple[Message, ...]
-    policy: AgentPolicy
-    limits: TimeLimits
-    retry: RetryPolicy
-    warm_state: WarmState | None
-    time_left_s: float | None = None
-    cost_left_usd: float | None = None
-    resume: Resumption | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoopEnd:
-    """How the loop ended: with an answer, or with a `cause` to escalate and `feedback` for the next tier.
-
-    Or it pauses: `pending` are calls that the caller of the run executes.
-    """
-
-    text: str
-    finish_reason: FinishReason
-    cause: Cause | None = None
-    feedback: str = ""
-    pending: tuple[ToolCall, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LoopTools:
-    """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`."""
-
-    caller: ModelCaller
-    toolbox: Toolbox
-    clock: Clock
-    ids: IdSource
-    hooks: Hooks = NO_HOOKS
-    models: Callable[[str], Model] | None = None
 
 
 class _Tripped(Exception):
@@ -145,29 +95,31 @@ class AgentLoop:
         self._caller, self._toolbox = tools.caller, tools.toolbox
         self._clock, self._ids = tools.clock, tools.ids
         self._watch = watch
+        self._allowance = Allowance(request, tools.clock, self._spent_usd)
         specs = tools.toolbox.specs if request.model.tools else ()
         two_stage = is_two_stage(request.policy.two_stage, request.model, specs)
         self._routing = ToolRouting(specs, two_stage=two_stage)
         self._detectors, self._trips = Detectors(), TripPolicy()
-        self._steering = Steering(tools.hooks, lambda line: watch.observe(HookFailed(line)), self._left_s)
+        self._steering = Steering(
+            tools.hooks, lambda line: watch.observe(HookFailed(line)), self._allowance.left_s
+        )
         self._steps = StepBudget(request.policy.max_steps)
         self._cut_off: list[str] = []
         self._said = ""
         self._spent = Usage()
         self._conversation = self._begun(request)
         self._summaries = Summariser(
-            SummaryTerms(request.model, request.policy.compact_at, request.retry, self._limits),
+            SummaryTerms(request.model, request.policy.compact_at, request.retry, self._allowance.limits),
             SummaryTools(tools.caller, tools.clock, tools.ids, watch),
             self._conversation,
             self._steps,
         )
         self._others = Asides(
             AsideTools(tools.caller, tools.clock, tools.ids, watch, tools.models),
-            AsideTerms(replace(request.retry, retries=0), self._limits, self._cost_left_usd),
+            AsideTerms(replace(request.retry, retries=0), self._allowance.limits, self._allowance.left_usd),
             self._steps,
         )
         self._call_ids: set[str] = set()
-        self._began = tools.clock.monotonic()
         self._open: _OpenStep | None = None
         self._completed: Completion | None = None
 
@@ -177,26 +129,22 @@ class AgentLoop:
         if resume is None:
             return Conversation(request.prompt, on_record=False)
         self._steps.used, self._spent = resume.used_steps, resume.usage
-        messages = list(resume.messages)
-        while len(messages) > resume.prompt_length and messages[-1] == Message(
-            "assistant", "", reasoning=messages[-1].reasoning
-        ):
-            del messages[-1]  # it was interrupted before it said anything
-        conversation = Conversation(
-            messages[: resume.prompt_length], messages[resume.prompt_length :], on_record=True
-        )
-        last = messages[-1]
-        if last.role == "assistant" and last.text and not last.tool_calls:
-            self._said = last.text
-            if not resume.answered:
-                self._cut_off = [last.text]
-        return conversation
+        messages, length = resume.sendable, resume.prompt_length
+        parts = resume.parts_of_answer
+        if resume.answered:
+            self._said = "".join(parts)
+        else:
+            self._cut_off = list(parts)
+        return Conversation(messages[:length], messages[length:], on_record=True)
 
     @property
     def usage(self) -> Usage:
         """What the model has used, the step or the summary under way included."""
         spent = self._spent + self._summaries.spent
         return spent if self._open is None else spent + self._open.usage
+
+    def _spent_usd(self) -> float | None:
+        return total_cost_usd([self._request.model.cost_usd(self.usage), self._others.cost_usd])
 
     @property
     def asides(self) -> tuple[ModelUse, ...]:
@@ -217,7 +165,7 @@ class AgentLoop:
         it has, and the cancellation passes on.
         """
         try:
-            end = await self._resumed()
+            end = self._resumed()
             while end is None and self._steps.left:
                 end = self._out_of_budget() or await self._step()
                 end = await self._steered(end)
@@ -235,14 +183,14 @@ class AgentLoop:
         )
         return LoopEnd(self.text, "other", "max_steps", feedback)
 
-    async def _resumed(self) -> LoopEnd | None:
+    def _resumed(self) -> LoopEnd | None:
         """Take up an attempt that left off; return the end, where its answer was there already."""
         resume = self._request.resume
         if resume is None:
             return None
         if resume.answered:
             return LoopEnd(self._said, "stop")
-        if self._cut_off:
+        if self._cut_off and self._conversation.messages[-1].role == "assistant":
             self._inject(CONTINUE)
         return None
 
@@ -250,40 +198,22 @@ class AgentLoop:
         """Return the end where time or money does not allow another step; the first was allowed before."""
         if self._steps.used == 0:
             return None
-        left_s = self._left_s()
+        left_s = self._allowance.left_s()
         if left_s is not None and left_s <= 0:
             return self._cut_short("the deadline of the run passed in the middle of the attempt")
-        left_usd = self._cost_left_usd()
+        left_usd = self._allowance.left_usd()
         next_cost = self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
         if left_usd is not None and next_cost and next_cost > left_usd:
             return self._cut_short("the budget of the run does not allow another step")
         return None
-
-    def _cost_left_usd(self) -> float | None:
-        """Return what may still be spent, None for any sum; nothing, where it is not known what was spent."""
-        limit = self._request.cost_left_usd
-        if limit is None:
-            return None
-        spent = total_cost_usd([self._request.model.cost_usd(self.usage), self._others.cost_usd])
-        return 0.0 if spent is None else max(limit - spent, 0.0)
 
     def _cut_short(self, why: str) -> LoopEnd:
         if self._cut_off:  # the answer is there, but for its end
             return LoopEnd(self._said, "length")
         return LoopEnd(self._said, "other", "budget", f"{why}; its last text: {self._last_text()}")
 
-    def _left_s(self) -> float | None:
-        left_s = self._request.time_left_s
-        return None if left_s is None else left_s - (self._clock.monotonic() - self._began)
-
-    def _limits(self) -> TimeLimits:
-        """Return the limits of the next call, within the time that is left."""
-        limits, left_s = self._request.limits, self._left_s()
-        return limits if left_s is None else replace(limits, total_s=min(limits.total_s, left_s))
-
     async def _step(self) -> LoopEnd | None:
         """Make one model call and execute what it asks for; return the end, if that is it."""
-        self._completed = None
         await self._before_step()
         tools, choice = self._routing.offer()
         if await self._summaries.make_room(tools):
@@ -311,7 +241,7 @@ class AgentLoop:
 
     async def _steered(self, end: LoopEnd | None) -> LoopEnd | None:
         """Let the hooks see the step that was answered; return the end, if that is what it comes to."""
-        completion = self._completed
+        completion, self._completed = self._completed, None
         if completion is None or (end is not None and end.pending):
             return end
         decision = await self._steering.after_step(
@@ -358,7 +288,7 @@ class AgentLoop:
         self._watch.observe(StepBegan(step.position))
         completion = await self._caller.complete(
             ModelRequest(request.model, tuple(messages), tools=tools, tool_choice=choice),
-            self._limits(),
+            self._allowance.limits(),
             retry=replace(request.retry, retries=min(request.retry.retries, self._steps.left)),
             warm_state=request.warm_state
             if step.position == 0
@@ -413,7 +343,7 @@ class AgentLoop:
             self._conversation.since.append(self._answered(completion, calls))
         category = self._routing.category
         try:
-            async with asyncio.timeout(self._left_s()):
+            async with asyncio.timeout(self._allowance.left_s()):
                 batch = await self._execute(calls, offered)
         except TimeoutError:
             self._hear(self._toolbox.so_far(calls))

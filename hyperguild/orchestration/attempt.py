@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hyperguild.agent.changes import Changes
-from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.loop import AgentLoop
+from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.watch import (
     CallBegan,
     CallEnded,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.loop import LoopTools
 from hyperguild.agent.source import ToolSource
+from hyperguild.agent.terms import LoopTools
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.domain.chain import Model, Tier
 from hyperguild.domain.events import (

@@ -12,8 +12,9 @@ from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.resumption import Resumption
+from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import Rules, Toolbox
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch

@@ -14,7 +14,8 @@ from agent.looping import PROMPT, FunctionTool, allow, whole
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.agent.compaction import INSTRUCTIONS
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.loop import AgentLoop, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.loop import AgentLoop
+from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import Rules, Toolbox
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
 from hyperguild.bootstrap import system_ids

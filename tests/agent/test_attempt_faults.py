@@ -9,7 +9,7 @@ from agent.scripted import LoopClock, NoProbe, Pause, ScriptedModel, Turn, in_ju
 from builders import local_model, tier
 
 from hyperguild.adapters.clock import SystemClock
-from hyperguild.agent.loop import LoopTools
+from hyperguild.agent.terms import LoopTools
 from hyperguild.agent.toolbox import Rules, Toolbox
 from hyperguild.bootstrap import system_ids
 from hyperguild.domain.events import Event

@@ -10,8 +10,9 @@ from agent.looping import PROMPT, FunctionTool, tool
 from agent.scripted import Part, Pause, Scripted, Turn, in_jumping_time, scripted, summary
 
 from hyperguild.agent.conversation import NOTHING_SAID
-from hyperguild.agent.loop import CALL_CUT_OFF, LoopEnd
+from hyperguild.agent.loop import CALL_CUT_OFF
 from hyperguild.agent.routing import SELECT
+from hyperguild.agent.terms import LoopEnd
 from hyperguild.agent.transcript import INTERRUPTED
 from hyperguild.agent.watch import CallBegan, CallEnded, Compacted, Injected
 from hyperguild.domain.agent import AgentPolicy

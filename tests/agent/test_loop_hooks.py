@@ -11,8 +11,8 @@ import pytest
 from agent.looping import PROMPT, Bench, calls, loop_over, says, tool
 
 from hyperguild.agent.hooks import Control, Denied, Hook, Hooks
-from hyperguild.agent.loop import CONTINUE, GO_ON
-from hyperguild.agent.resumption import Resumption
+from hyperguild.agent.loop import GO_ON
+from hyperguild.agent.resumption import CONTINUE, Resumption
 from hyperguild.agent.toolbox import Rules
 from hyperguild.agent.transcript import INTERRUPTED, faults
 from hyperguild.agent.watch import CallBegan, CallEnded, HookFailed, Injected, Replaced
@@ -420,6 +420,20 @@ async def test_h2_a_continued_attempt_draws_on_what_is_left_of_its_steps(fleet: 
         fleet, [says("never")], policy=AgentPolicy(max_steps=3), resume=replace(resume, used_steps=3)
     )
     assert (await used_up.run()).cause == "max_steps"
+
+
+@pytest.mark.parametrize("told_already", [True, False])
+async def test_h2_b6_an_answer_that_was_being_continued_is_joined_again(
+    fleet: FleetProcess, *, told_already: bool
+) -> None:
+    since = [Message("assistant", "One, "), Message("user", CONTINUE), Message("assistant", "two, ")]
+    told = [Message("user", CONTINUE)] if told_already else []
+    interrupted = Message("assistant", "", reasoning="what comes next?")
+    resume = Resumption((*PROMPT, *since, *told, interrupted), 2, used_steps=3)
+    bench = loop_over(fleet, [says("three.")], resume=resume)
+    assert (await bench.run()).text == "One, two, three."
+    sent = [one["content"] for one in bench.sent()[0]["messages"]]
+    assert sent[2:] == ["One, ", CONTINUE, "two, ", CONTINUE]
 
 
 async def test_h2_an_answer_that_was_whole_is_not_asked_for_again(fleet: FleetProcess) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from property.test_loop_property import TOOLS, Case, cases
 
 from hyperguild.agent.hooks import Control, Denied, Hook, Hooks
-from hyperguild.agent.loop import LoopEnd
+from hyperguild.agent.terms import LoopEnd
 from hyperguild.agent.transcript import faults
 from hyperguild.domain.messages import Completion, Message, ModelRequest
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec

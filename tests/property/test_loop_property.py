@@ -16,8 +16,8 @@ from agent.scripted import Part, Pause, Scripted, Turn, in_jumping_time, replaye
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperguild.agent.loop import LoopEnd
 from hyperguild.agent.routing import SELECT
+from hyperguild.agent.terms import LoopEnd
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import CallBegan, CallEnded, KeptStep
 from hyperguild.domain.agent import AgentPolicy
