@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from hyperguild.domain.text import clipped, one_line
 from hyperguild.domain.tools import Effect, ToolCall, ToolResult
 
@@ -24,6 +26,7 @@ class Changes:
         path, command = call.arguments.get("path"), call.arguments.get("command")
         if effect == "write" and isinstance(path, str):
             if not result.is_error:
+                path = posixpath.normpath(path)
                 self._files[path] = self._files.get(path, 0) + 1
             return
         did = command if isinstance(command, str) else f"{call.name} {call.raw}"

@@ -37,6 +37,7 @@ from hyperguild.cli.examine_embedded import embedded_findings, keeper_finding, s
 from hyperguild.cli.examine_library import library_findings
 from hyperguild.cli.examine_mcp import server_findings
 from hyperguild.cli.examine_program import program_finding
+from hyperguild.cli.examine_sandbox import sandbox_finding
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
@@ -71,6 +72,7 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
     for verifier in configuration.verifiers.values():
         findings += _of_checks(verifier, settings)
     findings += server_findings(configuration, settings.env)
+    findings.append(await sandbox_finding(settings.env))
     if not trusted:
         remedy = f"trust {configuration.path.name} first: its keys and programs are not touched before"
         return [*findings, Finding("endpoints", "note", "not asked", remedy)]

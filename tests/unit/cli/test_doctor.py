@@ -91,7 +91,7 @@ def test_a_sound_set_up_has_no_problems(fleet: FleetProcess, capsys: pytest.Capt
     load(fleet, ["phi-4-q4"])
     code, findings = doctor(capsys)
     assert code == 0
-    assert {finding["level"] for finding in findings} == {"ok"}
+    assert {finding["level"] for finding in findings if finding["area"] != "tools"} == {"ok"}
     told = "\n".join(finding["message"] for finding in findings)
     assert "found at" in told
     assert "valid: 1 endpoint, 1 model, 1 chain (default)" in told
@@ -554,3 +554,14 @@ def test_names_are_looked_up_as_the_server_does() -> None:
         "big/llama": ("big/llama", False),
         "phi": None,
     }
+
+
+def test_c1_it_says_whether_shell_commands_run_in_a_sandbox(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write("http://127.0.0.1:9")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    _, findings = doctor(capsys)
+    (bare,) = [one for one in findings if one["area"] == "tools"]
+    assert (bare["level"], bare["remedy"] is None) == ("note", False)
+    assert bare["message"] == "shell commands run without a sandbox: bubblewrap is not installed"
