@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,8 +32,9 @@ from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
+from hyperguild.orchestration.resume import Continuation
 from hyperguild.orchestration.walk import Tools, walk
-from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore
+from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore, Tool
 
 if TYPE_CHECKING:
     # Start-up counts: it is imported when a run first wants tools.
@@ -53,7 +54,18 @@ def system_ids(clock: Clock) -> Uuid7Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Guild:
+class Additions:
+    """What the calling program adds to all runs of a guild: tools of its own, and hooks."""
+
+    functions: tuple[Tool, ...] = ()
+    hooks: Hooks = NO_HOOKS
+
+
+NOTHING_ADDED = Additions()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGuild:
     """Everything that runs share. Made by `open_guild`; safe for concurrent runs."""
 
     caller: ModelCaller
@@ -64,14 +76,20 @@ class Guild:
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
 
-    async def run(self, request: RunRequest, store: SessionStore, sink: EventSink) -> RunResult:
+    async def run(
+        self,
+        request: RunRequest,
+        store: SessionStore,
+        sink: EventSink,
+        continuation: Continuation | None = None,
+    ) -> RunResult:
         """Walk the request through its chain; see `orchestration.walk.walk` for what is raised.
 
         Messages of errors are scrubbed, for they quote what servers say; the result is the caller's as it is.
         """
         tools = Tools(self.caller, store, self.clock, self.ids, self.source, self.hooks, self.models)
         try:
-            return await walk(request, tools, ScrubbingSink(self.scrubber, sink))
+            return await walk(request, tools, ScrubbingSink(self.scrubber, sink), continuation)
         except RunError as error:
             error.message = self.scrubber.scrub(error.message)
             error.hint = self.scrubber.scrub(error.hint) if error.hint else None
@@ -88,8 +106,8 @@ async def open_guild(
     transport: TransportFactory = plain_transport,
     clock: Clock | None = None,
     approver: Approver | None = None,
-    hooks: Hooks = NO_HOOKS,
-) -> AsyncGenerator[Guild, None]:
+    additions: Additions = NOTHING_ADDED,
+) -> AsyncGenerator[OpenGuild, None]:
     """Open clients for every endpoint; close them when the block ends. No connection is made until needed.
 
     `scrubber` learns keys at once where no program must run for them, else when they are first read.
@@ -119,20 +137,27 @@ async def open_guild(
         caller = ModelCaller(clients, probe, clock, random.random)
         for server in configuration.mcp_servers.values():
             _learn_servers_secrets(server, scrubber)
-        source = _ToolsOnDemand(env, approver, configuration)
+        source = _ToolsOnDemand(env, approver, configuration, additions.functions)
         stack.push_async_callback(source.aclose)
-        yield Guild(caller, scrubber, clock, system_ids(clock), source, hooks, configuration.model)
+        yield OpenGuild(
+            caller, scrubber, clock, system_ids(clock), source, additions.hooks, configuration.model
+        )
 
 
 class _ToolsOnDemand:
     """The `ToolSource` of real runs; what makes tools is imported when a run first wants some."""
 
     def __init__(
-        self, env: Mapping[str, str], approver: Approver | None, configuration: Configuration
+        self,
+        env: Mapping[str, str],
+        approver: Approver | None,
+        configuration: Configuration,
+        functions: Sequence[Tool],
     ) -> None:
         self._env = env
         self._approver = approver
         self._configuration = configuration
+        self._functions = functions
         self._workbench: Workbench | None = None
 
     def open(
@@ -152,6 +177,7 @@ class _ToolsOnDemand:
                 # The session log has what other runs were told, in every folder.
                 hidden=[state, *(file for file in keys if file is not None)],
                 servers=tuple(self._configuration.mcp_servers.values()),
+                functions=self._functions,
             )
         return self._workbench.open(request, tier, session_id)
 
@@ -172,6 +198,16 @@ def open_host(endpoint: Endpoint, env: Mapping[str, str]) -> ModelHost:
         probe_timeout_s = endpoint.probe_timeout_ms / 1000
         return KeeperHost(keeper_folder(env), terms_of(endpoint), probe_timeout_s=probe_timeout_s)
     return Engine(endpoint.engine, max_users=endpoint.max_concurrency)
+
+
+def known_secrets(configuration: Configuration, env: Mapping[str, str]) -> Scrubber:
+    """Return a scrubber that knows what can be known before a call, as that of an open guild does."""
+    scrubber = Scrubber()
+    for endpoint in configuration.endpoints.values():
+        _learn_secrets(endpoint, env, scrubber)
+    for server in configuration.mcp_servers.values():
+        _learn_servers_secrets(server, scrubber)
+    return scrubber
 
 
 def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubber) -> None:

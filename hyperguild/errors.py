@@ -24,6 +24,7 @@
     │   └── CommandError            command           a `command` endpoint failed
     └── RunError (domain.records)   a run ended without an accepted answer; carries its result
         ├── ChainExhaustedError     every tier was tried (exit 1)
+        ├── AwaitingToolsError      it waits for tool results (exit 6)
         └── BudgetExceededError     budget or deadline spent (exit 4)
 
 Cancellation is never translated into one of these.
@@ -95,6 +96,8 @@ class ConfigError(HyperguildError):
     def __init__(self, message: str, *, problems: Sequence[Problem] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
+        for problem in self.problems:
+            self.add_note(str(problem))  # for programs: a traceback shows what is wrong
 
 
 class TrustError(HyperguildError):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import did_you_mean, quoted
 from hyperguild.domain.agent import PermissionMode, WorkOrder
 from hyperguild.domain.chain import Chain, Tier
+from hyperguild.domain.messages import Message
+from hyperguild.domain.records import StoredRun
 from hyperguild.domain.text import nearest
+from hyperguild.domain.tools import ToolSpec
 from hyperguild.errors import UsageError
 from hyperguild.skills.manifest import Skill
 
@@ -37,12 +43,16 @@ class ToolOptions:
     permission_mode: PermissionMode | None = None
 
 
-def work_order(skill: Skill, chain: Chain, options: ToolOptions, here: Path) -> WorkOrder | None:
+def work_order(
+    skill: Skill, chain: Chain, options: ToolOptions, here: Path, *, functions: bool = False
+) -> WorkOrder | None:
     """Return how tools work in this run; None where neither the options nor the chain ask for any.
 
-    The work directory is `here`, unless another one is named.
+    The work directory is `here`, unless another one is named. `functions`: the caller brings tools of its
+    own, which are asked for by that.
     """
-    if options == ToolOptions() and all(tier.agent.tools is None for tier in chain.tiers):
+    built_in = options != ToolOptions() or any(tier.agent.tools is not None for tier in chain.tiers)
+    if not built_in and not functions:
         return None
     return WorkOrder(
         folder=(options.workdir or here).resolve(),
@@ -52,6 +62,7 @@ def work_order(skill: Skill, chain: Chain, options: ToolOptions, here: Path) -> 
         only_tools=options.tools,
         allow_paths=tuple(path.resolve() for path in options.allow_paths),
         permission_mode=options.permission_mode,
+        built_in=built_in,
     )
 
 
@@ -92,6 +103,29 @@ def warning_of_guess(configuration: Configuration, name: str | None) -> str | No
     return f"{missing}{did_you_mean(name, known)} asking {endpoint} for it"
 
 
+def unkept_promises(chain: Chain) -> tuple[str, ...]:
+    """Say what chains.yaml asks for and nobody does yet: a protection must not be taken for granted."""
+    endpoints = {tier.model.endpoint.name: tier.model.endpoint for tier in chain.tiers}
+    return tuple(
+        f"redact: always of endpoint {endpoint.name} is not acted upon in this version"
+        for endpoint in endpoints.values()
+        if endpoint.redact == "always"
+    )
+
+
+def turns_of(runs: Iterable[StoredRun]) -> tuple[Message, ...]:
+    """Return the accepted turns of a session's runs, to be put before a task, as far as they are stored.
+
+    Runs that another one delegated are no turns of their own.
+    """
+    turns: list[Message] = []
+    for stored in runs:
+        own = stored.parent_run_id is None
+        if own and stored.result.status == "accepted" and stored.task and stored.result.output:
+            turns += [Message("user", stored.task), Message("assistant", stored.result.output)]
+    return tuple(turns)
+
+
 def _only(configuration: Configuration, chain: Chain, name: str) -> tuple[Tier, ...]:
     """Return the chain's own tier of that model, else one made for it, judged if it is local."""
     for tier in chain.tiers:
@@ -108,3 +142,103 @@ def _from(chain: Chain, tiers: tuple[Tier, ...], name: str) -> tuple[Tier, ...]:
         hint = f'did you mean "{near}"?' if near else f"it has {', '.join(names)}"
         raise UsageError(f"the chain {chain.name} has no tier {name}", hint=hint)
     return tiers[names.index(name) :]
+
+
+def recorded(
+    options: ChainOptions, work: WorkOrder | None, external_tools: Sequence[ToolSpec] = ()
+) -> dict[str, Any]:
+    """Return what a caller chose as a JSON object, so that the run can be continued without saying it again.
+
+    Paths are written whole; what `chosen_chain`, `work_order` and `external_tools` make of it is the same.
+    """
+    tools = None
+    if work is not None:
+        tools = {
+            "workdir": str(work.folder),
+            "allow_paths": [str(path) for path in work.allow_paths],
+            "tools": None if work.only_tools is None else list(work.only_tools),
+            "permission_mode": work.permission_mode,
+            "built_in": work.built_in,
+        }
+    external = [
+        {"name": spec.name, "description": spec.description, "parameters": dict(spec.parameters)}
+        for spec in external_tools
+    ]
+    return {"chain": dataclasses.asdict(options), "tools": tools, "external_tools": external}
+
+
+def recorded_chain_options(record: Mapping[str, Any]) -> ChainOptions:
+    """Return the options of the chain that `recorded` wrote. Raises `UsageError`."""
+    known = {field.name for field in dataclasses.fields(ChainOptions)}
+    try:
+        return ChainOptions(**{key: value for key, value in record["chain"].items() if key in known})
+    except (KeyError, AttributeError) as error:
+        raise _unreadable() from error
+
+
+def recorded_tool_options(record: Mapping[str, Any]) -> ToolOptions | None:
+    """Return the options of tools that `recorded` wrote, None for a run without ours. Raises `UsageError`."""
+    try:
+        tools = record["tools"]
+        return tools and ToolOptions(
+            workdir=Path(tools["workdir"]),
+            allow_paths=tuple(Path(path) for path in tools["allow_paths"]),
+            tools=None if tools["tools"] is None else tuple(tools["tools"]),
+            permission_mode=tools["permission_mode"],
+        )
+    except (KeyError, TypeError) as error:
+        raise _unreadable() from error
+
+
+def external_tools(value: Any) -> tuple[ToolSpec, ...]:
+    """Return the tools that a JSON array of `{name, description, parameters}` describes.
+
+    `parameters` is the JSON Schema of an object; without it the tool takes nothing. Raises `UsageError`.
+    """
+    if not isinstance(value, list):
+        raise UsageError("external tools are a JSON array", hint=EXTERNAL_TOOL)
+    specs = tuple(_external_tool(item) for item in value)
+    names = [spec.name for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"there are two external tools {twice}", hint="give each a name of its own")
+    return specs
+
+
+EXTERNAL_TOOL = 'each is {"name": "…", "description": "…", "parameters": {"type": "object", …}}'
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What both APIs take."""
+
+
+def _external_tool(item: Any) -> ToolSpec:
+    if not isinstance(item, dict) or item.keys() - {"name", "description", "parameters"}:
+        raise UsageError("an external tool is not described as one", hint=EXTERNAL_TOOL)
+    name, description = item.get("name"), item.get("description", "")
+    parameters = item.get("parameters", {"type": "object", "properties": {}})
+    if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
+        raise UsageError(
+            f"{quoted(str(name))} cannot be the name of a tool", hint="letters, digits, _ and -, at most 64"
+        )
+    if not isinstance(description, str) or not isinstance(parameters, dict):
+        raise UsageError(f"the external tool {name} is not described as one", hint=EXTERNAL_TOOL)
+    if parameters.get("type") != "object" or not _is_schema(parameters):
+        raise UsageError(f"the parameters of {name} are no JSON Schema of an object", hint=EXTERNAL_TOOL)
+    return ToolSpec(name, description, parameters, "exec", source="caller", external=True)
+
+
+def _is_schema(schema: dict[str, Any]) -> bool:
+    import jsonschema  # noqa: PLC0415  # start-up: few runs have external tools
+
+    try:
+        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(
+            schema
+        )
+    except jsonschema.exceptions.SchemaError:
+        return False
+    return True
+
+
+def _unreadable() -> UsageError:
+    return UsageError(
+        "what was chosen for that run cannot be read", hint="`hyperguild rerun` runs its task again"
+    )

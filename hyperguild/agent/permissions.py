@@ -116,7 +116,8 @@ def tool_limit(allowed: AllowedTools) -> ToolLimit:
 
 def decide_permission(call: ToolCall, spec: ToolSpec, context: PermissionContext) -> Decision:
     """Decide one call. Never raises, and never returns `Ask` where nobody is there to answer."""
-    unavailable = _unavailable(call.name, context)
+    # Who offers a tool and executes it is not limited to the tools that are ours to offer.
+    unavailable = None if spec.external else _unavailable(call.name, context)
     if unavailable is not None:
         return unavailable
     if call.arguments is None:

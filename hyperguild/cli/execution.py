@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.bootstrap import Guild, open_guild
+from hyperguild.bootstrap import OpenGuild, open_guild
 from hyperguild.cli.approval import open_approver
 from hyperguild.cli.dry_run import preview, print_preview
 from hyperguild.cli.interruption import INTERRUPTED, Interruption
@@ -25,19 +25,29 @@ from hyperguild.cli.page import Page
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
 from hyperguild.cli.task_input import read_task
+from hyperguild.cli.tool_files import awaiting, read_external_tools
 from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import quoted
 from hyperguild.domain.chain import Chain
-from hyperguild.domain.messages import Message
 from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
 from hyperguild.domain.text import cleaned, one_line
 from hyperguild.errors import HyperguildError, StoreError, UsageError
+from hyperguild.orchestration.resume import Continuation
 from hyperguild.ports import EventSink, SessionStore
-from hyperguild.requests import ChainOptions, ToolOptions, chosen_chain, warning_of_guess, work_order
+from hyperguild.requests import (
+    ChainOptions,
+    ToolOptions,
+    chosen_chain,
+    recorded,
+    turns_of,
+    unkept_promises,
+    warning_of_guess,
+    work_order,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,16 +70,21 @@ def run_skill(
     session_ref, history = options.pop("session_ref"), options.pop("history")
     dry_run = options.pop("dry_run")
     output, tools = _output(options), _tool_options(options)
+    external = read_external_tools(options.pop("external_tools"), sys.stdin.buffer.read)
     configuration = settings.load()
     loaded = settings.catalog(configuration.path).get(skill)
     model_name = options["model_name"]
-    chain = chosen_chain(configuration, skill, ChainOptions(**options))
+    chain_options = ChainOptions(**options)
+    chain = chosen_chain(configuration, skill, chain_options)
+    work = work_order(loaded, chain, tools, Path.cwd())
     request = RunRequest(
         skill=loaded.name,
         system_prompt="",
         task=read_task(*task, stdin_is_terminal=sys.stdin.isatty(), read_stdin=sys.stdin.buffer.read),
         chain=chain,
-        work=work_order(loaded, chain, tools, Path.cwd()),
+        work=work,
+        external_tools=external,
+        options=recorded(chain_options, work, external),
     )
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
@@ -87,7 +102,8 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
     stored = asyncio.run(_stored_run(settings, run_ref))
     task = _task_again(stored)
     loaded = settings.catalog(configuration.path).get(stored.result.skill)
-    chain = _chain_again(configuration, stored, ChainOptions(**options, from_model=from_model))
+    chain_options = ChainOptions(**options, from_model=from_model)
+    chain = _chain_again(configuration, stored, chain_options)
     _warn(warning_of_guess(configuration, options["model_name"]))
     request = RunRequest(
         skill=loaded.name,
@@ -95,6 +111,7 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
         task=Task(task),
         chain=chain,
         session_id=stored.result.session_id,
+        options=recorded(chain_options, None),
     )
     execute(settings, configuration, request, output)
 
@@ -124,13 +141,15 @@ class Series:
     """Requests to run one after the other, whatever becomes of those before, over one guild and one log.
 
     `session_ref` names the session of all of them, else they open one; with `history` its accepted turns go
-    before each task. `announce` is called with each request before it runs.
+    before each task. `announce` is called with each request before it runs. `continuation` is where a single
+    request goes on with its run.
     """
 
     requests: tuple[RunRequest, ...]
     session_ref: str | None = None
     history: bool = False
     announce: Callable[[RunRequest], None] | None = None
+    continuation: Continuation | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,7 +168,8 @@ def execute_series(
     A run that ends without an answer does not end the series. Raises as `execute` does, but for `RunError`.
     """
     for chain in {request.chain.name: request.chain for request in series.requests}.values():
-        _warn_of_promises(chain)
+        for warning in unkept_promises(chain):
+            _warn(warning)
     with Interruption() as interruption:
         job = _Job(settings, configuration, output, interruption)
         try:
@@ -167,14 +187,6 @@ def execute_series(
 def _warn(warning: str | None) -> None:
     if warning is not None:
         say(f"warning: {cleaned(warning)}")
-
-
-def _warn_of_promises(chain: Chain) -> None:
-    """Say what chains.yaml asks for and nobody does yet: a protection must not be taken for granted."""
-    endpoints = {tier.model.endpoint.name: tier.model.endpoint for tier in chain.tiers}
-    for endpoint in endpoints.values():
-        if endpoint.redact == "always":
-            say(f"warning: redact: always of endpoint {endpoint.name} is not acted upon in this version")
 
 
 class _Job:
@@ -226,14 +238,14 @@ class _Job:
             return click.exceptions.Exit(INTERRUPTED)
         return _AnswerLostError(f"cannot write the answer: {failure.strerror or failure}")
 
-    async def _run_all(self, guild: Guild, series: Series, store: SessionStore) -> None:
+    async def _run_all(self, guild: OpenGuild, series: Series, store: SessionStore) -> None:
         several = len(series.requests) > 1
         try:
             for request in series.requests:
                 placed = await self._in_session(store, request, series)
                 if series.announce is not None:
                     series.announce(placed)
-                await self._run(guild, placed, store)
+                await self._run(guild, placed, store, series.continuation)
                 if self.cancelled:
                     break  # the reader of the events has left as the run ended
         except asyncio.CancelledError:
@@ -244,11 +256,17 @@ class _Job:
             raise
         self._print_objects(as_array=several)
 
-    async def _run(self, guild: Guild, request: RunRequest, store: SessionStore) -> None:
+    async def _run(
+        self,
+        guild: OpenGuild,
+        request: RunRequest,
+        store: SessionStore,
+        continuation: Continuation | None,
+    ) -> None:
         last = LastResult()
         try:
             with ExitStack() as stack:
-                result = await guild.run(request, store, self._sinks(stack, last))
+                result = await guild.run(request, store, self._sinks(stack, last), continuation)
         except RunError as error:
             self._ended.append(error.result)
             self._failure = self._failure or error
@@ -258,6 +276,9 @@ class _Job:
                 self._ended.append(last.result)
             raise
         self._ended.append(result)
+        if result.status == "awaiting_tools":
+            self._failure = self._failure or awaiting(result)
+            return
         if not self._output.as_json and not self._output.as_events:
             with _reader_may_leave():
                 print_answer(result.output or "")
@@ -270,7 +291,7 @@ class _Job:
             with _reader_may_leave():
                 print_json(objects if as_array else objects[0])
 
-    async def _open_store(self, guild: Guild, scrubber: Scrubber) -> SessionStore:
+    async def _open_store(self, guild: OpenGuild, scrubber: Scrubber) -> SessionStore:
         log = self._configuration.log
         if self._output.private:
             log = dataclasses.replace(log, content="none")
@@ -283,12 +304,8 @@ class _Job:
             opened = self._ended[0].session_id if self._ended else None
             return dataclasses.replace(request, session_id=request.session_id or opened)
         session_id = await store.resolve_session(series.session_ref)
-        turns: list[Message] = []
-        if series.history:
-            for stored in await store.session_runs(session_id):
-                if stored.result.status == "accepted" and stored.task and stored.result.output:
-                    turns += [Message("user", stored.task), Message("assistant", stored.result.output)]
-        return dataclasses.replace(request, session_id=session_id, history=tuple(turns))
+        turns = turns_of(await store.session_runs(session_id)) if series.history else ()
+        return dataclasses.replace(request, session_id=session_id, history=turns)
 
     def _sinks(self, stack: ExitStack, last: LastResult) -> Fan:
         sinks: list[EventSink] = [last]

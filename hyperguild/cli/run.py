@@ -22,6 +22,8 @@ Examples:
   hyperguild run review -f app.py --dry-run
   hyperguild run debug --workdir . "the tests of parse.py fail"
   hyperguild run debug --workdir . --permission-mode plan
+  hyperguild run --continue                     the newest session's run
+  hyperguild run --session 3f2a91c0 --continue --tool-results results.json
 
 \b
 Tools are used only where --workdir (or another option of tools, or
@@ -34,6 +36,19 @@ Permission modes:
   bypass        nothing is asked; deny rules and the safety list still hold
   deny          nothing runs
 Where nobody can be asked, what would be asked about does not run.
+
+\b
+--continue goes on with the unfinished run of a session (the newest one, where
+--session names none): one that was interrupted, whose process died, or that
+waits for tool results. It goes on after its last finished step, with the
+options it began with; of those only --max-cost and --deadline can be given
+anew, and the seconds count from now.
+
+\b
+--external-tools FILE offers tools that you execute: a JSON array of
+{"name", "description", "parameters"}. A call of one ends the command with
+exit code 6; --json shows it under pending_tool_calls. Hand the results in with
+--continue --tool-results FILE: a JSON array of {"id", "content", "is_error"}.
 """
 
 
@@ -122,8 +137,12 @@ def output_options(command: Any) -> Any:
     return command
 
 
+CONTINUED = frozenset({"session_ref", "tool_results", "max_cost", "deadline", "as_json", "as_events"})
+"""What may be said of a run that is continued; all else was said when it began."""
+
+
 @click.command(epilog=RUN_EPILOG)
-@click.argument("skill")
+@click.argument("skill", required=False, metavar="SKILL")
 @click.argument("task", required=False)
 @click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="Attach a file; - is stdin.")
 @chain_options
@@ -132,10 +151,20 @@ def output_options(command: Any) -> Any:
 @click.option(
     "--history", is_flag=True, help="Put the session's accepted turns before the task; needs --session."
 )
+@click.option(
+    "--continue",
+    "continues",
+    is_flag=True,
+    help="Go on with the session's unfinished run; no SKILL, no TASK.",
+)
+@click.option("--external-tools", metavar="FILE", help="Offer tools that you execute; - is stdin.")
+@click.option("--tool-results", metavar="FILE", help="Results that a continued run waits for; - is stdin.")
 @output_options
 @click.option("--dry-run", is_flag=True, help="Show what would be tried; call no model.")
 @click.pass_obj
-def run(settings: Settings, /, skill: str, task: str | None, files: tuple[str, ...], **options: Any) -> None:
+def run(
+    settings: Settings, /, skill: str | None, task: str | None, files: tuple[str, ...], **options: Any
+) -> None:
     """Answer TASK with SKILL, by the cheapest model that is good enough.
 
     TASK is read from standard input when it is - or missing. The answer goes to stdout, progress to stderr.
@@ -144,9 +173,33 @@ def run(settings: Settings, /, skill: str, task: str | None, files: tuple[str, .
         raise UsageError("--json and --events exclude each other", hint="the last event carries the result")
     if options["history"] and options["session_ref"] is None:
         raise UsageError("--history needs --session", hint="--session last continues the newest session")
+    if options.pop("continues"):
+        _require_nothing_new({"skill": skill, "task": task, "files": files, **options})
+        from hyperguild.cli.continued import continue_run  # noqa: PLC0415  # start-up
+
+        continue_run(settings, {name: options[name] for name in CONTINUED})
+        return
+    if skill is None:
+        ctx = click.get_current_context()
+        raise click.MissingParameter(
+            ctx=ctx, param=next(one for one in ctx.command.params if one.name == "skill")
+        )
+    if options.pop("tool_results") is not None:
+        raise UsageError("--tool-results needs --continue", hint="a new run waits for no results")
     from hyperguild.cli.execution import run_skill  # noqa: PLC0415  # start-up
 
     run_skill(settings, skill, (task, files), options)
+
+
+def _require_nothing_new(given: dict[str, Any]) -> None:
+    """Refuse what would make it another run than the one that is continued."""
+    for param in click.get_current_context().command.params:
+        if param.name in given and param.name not in CONTINUED and given[param.name]:
+            name = param.opts[-1] if isinstance(param, click.Option) else param.name.upper()
+            raise UsageError(
+                f"--continue takes no {name}",
+                hint="the run goes on as it began; to change something, give its task to a new run",
+            )
 
 
 @click.command(epilog=RERUN_EPILOG)

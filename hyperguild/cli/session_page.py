@@ -16,6 +16,7 @@ from hyperguild.cli.page import Page, Part
 from hyperguild.cli.progress import outcome, reason
 from hyperguild.cli.step_page import call_line, fill_steps, message_title
 from hyperguild.cli.timeline import GLYPHS, NAMES, STYLES, bar, longest_ms, phases, phases_used
+from hyperguild.cli.tool_files import going_on_arguments
 from hyperguild.cli.view import COLOURS, MARKS
 from hyperguild.cli.when import ago, local_time
 from hyperguild.domain.records import Attempt, RunResult, RunStatus, Step, StoredRun
@@ -23,6 +24,7 @@ from hyperguild.domain.secrets import placeholders
 from hyperguild.domain.text import cleaned
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
+from hyperguild.orchestration.resume import can_go_on, pending_named
 
 STATUS_STYLES: dict[RunStatus, str] = {
     "accepted": "green",
@@ -110,6 +112,8 @@ def _head(page: Page, stored: StoredRun, selection: Selection, now: datetime, *,
         page.fact("session", (_id(page, result.session_id), ""))
     page.fact("when", (f"{local_time(stored.created_at)}, {ago(stored.created_at, now)}", ""))
     page.fact("spent", (_spent(result), ""))
+    if result.pending_tool_calls:
+        page.fact("waits for", (pending_named(result.pending_tool_calls), ""))
     if stored.task is None:
         page.fact("task", ("not stored (--private, or log.content in chains.yaml)", "dim"))
     else:
@@ -314,6 +318,9 @@ def _hint(page: Page, shown: Sequence[StoredRun], detail: Detail) -> None:
     stored = [number for number, one in enumerate(newest.result.attempts, 1) if _has_prompt(newest, one)]
     if stored:
         hints.append(("with prompt", f"sessions show {run} --attempt {stored[-1]}"))
+    unfinished = next((one for one in reversed(shown) if can_go_on(one)), None)
+    if unfinished is not None:
+        hints.append(("go on", going_on_arguments(unfinished.result, short=True)))
     if newest.task is not None and not newest.images and not placeholders(newest.task):
         hints.append(("once more", f"rerun {run}"))
     for label, command in hints:

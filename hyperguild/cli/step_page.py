@@ -51,7 +51,7 @@ def call_line(call: dict[str, Any]) -> str:
 
 def _step(page: Page, step: Step, *, whole: bool) -> None:
     used = f"{step.usage.input_tokens:,} → {step.usage.output_tokens:,} tokens"
-    kind = "summary" if step.kind == "summary" else f"step {step.position + 1}"
+    kind = f"step {step.position + 1}" if step.kind == "step" else step.kind
     page.gap()
     page.add((kind, "bold"), (f"  {seconds(step.duration_ms)} · {used}", "dim"))
     messages = step.messages

@@ -61,7 +61,8 @@ class WorkOrder:
     `skill_tools` are the skill's `allowed-tools`, None where it has none; `skill_patterns` limits some of
     them to some arguments (tool, pattern). `skill_folder` is what `skill:/` stands for. `only_tools` limits
     the run further; `allow_paths` are opened beside `folder`, the work directory. `permission_mode` None:
-    that of the tier. All paths are absolute.
+    that of the tier. `built_in` False: nothing is offered but what the calling program brings itself. All
+    paths are absolute.
     """
 
     folder: Path
@@ -71,3 +72,4 @@ class WorkOrder:
     only_tools: tuple[str, ...] | None = None
     allow_paths: tuple[Path, ...] = ()
     permission_mode: PermissionMode | None = None
+    built_in: bool = True

@@ -267,6 +267,12 @@ class ChainExhaustedError(RunError):
     exit_code = 1
 
 
+class AwaitingToolsError(RunError):
+    """The run waits for the results of tools that its caller executes: no failure, for those who can wait."""
+
+    exit_code = 6
+
+
 class BudgetExceededError(RunError):
     """The budget or the deadline was spent before an answer was accepted."""
 

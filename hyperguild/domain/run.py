@@ -19,7 +19,7 @@ class RunRequest:
 
     `session_id` None opens a session of its own. `history` is put between the skill's prompt and the task.
     `work` says where and how tools work; None: none of ours. `external_tools` are executed by the caller.
-    `options` are what the caller chose, for the record.
+    `options` are what the caller chose, as `requests.recorded` writes it: with them the run can be continued.
     """
 
     skill: str

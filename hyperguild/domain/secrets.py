@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -110,9 +110,24 @@ class _Learned:
     names: Mapping[str, str]
 
 
+_PLACEHOLDER = re.compile(r"\[secret:([^\s\[\]][^\[\]]*)\]")
+
+
 def placeholders(text: str) -> tuple[str, ...]:
     """Return the names in the placeholders of a scrubbed text, each once, in the order of the text."""
-    return tuple(dict.fromkeys(re.findall(r"\[secret:([^\s\[\]][^\[\]]*)\]", text)))
+    return tuple(dict.fromkeys(_PLACEHOLDER.findall(text)))
+
+
+LITERAL = "literal_placeholders"
+"""Of a stored message, and of what is stored of a prompt: names that stood in it as placeholders already."""
+
+
+def placeholders_in(value: Any) -> tuple[str, ...]:
+    """Return the names in the placeholders of a JSON value's strings, each once; not in its keys."""
+    if isinstance(value, str):
+        return placeholders(value)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return tuple(dict.fromkeys(name for item in items for name in placeholders_in(item)))
 
 
 class Scrubber:
@@ -124,6 +139,7 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._learned: _Learned | None = None
+        self._values: dict[str, set[str]] = {}
 
     def learn(self, name: str, value: str) -> None:
         """Know a secret's value, also as it stands in a JSON string or a URL; white space around it is cut.
@@ -134,6 +150,7 @@ class Scrubber:
         value = value.strip()
         if len(value) < SHORTEST_SECRET:
             return
+        self._values.setdefault(name, set()).add(value)
         names = dict(self._learned.names) if self._learned else {}
         for form in _spellings(value):
             names.setdefault(form, name)
@@ -161,6 +178,25 @@ class Scrubber:
         if isinstance(value, list | tuple):
             return [self.scrub_json(item) for item in value]
         return value
+
+    def restore(self, text: str, names: Collection[str]) -> str:
+        """Return the text with those of the named secrets in place of their placeholders that can be had.
+
+        That is: one value was learned under the name, it is spelled the same everywhere, and no well-known
+        shape leaves the same placeholder.
+        """
+
+        def original(match: re.Match[str]) -> str:
+            return self._original(match[1]) or match[0] if match[1] in names else match[0]
+
+        return _PLACEHOLDER.sub(original, text)
+
+    def _original(self, name: str) -> str | None:
+        values = self._values.get(name, set())
+        if len(values) != 1 or any(shape.kind == name for shape in _SHAPES):
+            return None
+        (value,) = values
+        return value if set(_spellings(value)) == {value} else None
 
     def _pass(self, text: str) -> str:
         learned = self._learned

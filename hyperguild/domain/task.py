@@ -26,6 +26,12 @@ class Task:
     files: tuple[AttachedFile, ...] = ()
     images: tuple[Image, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for: no text, and no image; empty files count for nothing."""
+        texts = (self.text, *(file.text for file in self.files))
+        return not self.images and not any(text.strip() for text in texts)
+
     def rendered(self) -> str:
         """Return the text first, unchanged, then each file, named and fenced."""
         parts = [self.text, *(_fenced(file) for file in self.files)]

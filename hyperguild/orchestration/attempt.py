@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from hyperguild.agent.changes import Changes
 from hyperguild.agent.loop import AgentLoop
@@ -23,7 +24,7 @@ from hyperguild.agent.watch import (
     StepAnswered,
     StepBegan,
 )
-from hyperguild.domain.chain import Tier, VerifierSpec
+from hyperguild.domain.chain import Model, Tier, VerifierSpec
 from hyperguild.domain.events import (
     AnswerDelta,
     CheckFinished,
@@ -54,6 +55,7 @@ from hyperguild.domain.records import (
     CheckResult,
     ErrorInfo,
     JudgeUse,
+    ModelUse,
     Step,
     Verdict,
     VerdictKind,
@@ -61,9 +63,11 @@ from hyperguild.domain.records import (
 )
 from hyperguild.domain.text import clipped
 from hyperguild.domain.tools import ToolCall, ToolResult
-from hyperguild.errors import ModelError, ProtocolError
+from hyperguild.domain.usage import Usage
+from hyperguild.errors import ConfigError, ModelError, ProtocolError
 from hyperguild.inference.events import Loading, Reset, Spoke
 from hyperguild.orchestration.emitter import Emitter
+from hyperguild.orchestration.resume import UnderWay
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.verifier import Verifier
 from hyperguild.verification.watch import VerifierWatch
@@ -85,6 +89,7 @@ class AttemptPlan:
     warm_state: WarmState | None
     time_left_s: float | None
     cost_left_usd: float | None
+    under_way: UnderWay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,14 @@ class Outcome:
     def failed(cls, error: ErrorInfo) -> Outcome:
         """Return the outcome of an attempt that brought no usable answer."""
         return cls("error", error.kind, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An attempt that waits for the results of `calls` (`{id, name, arguments}`); `attempt`: as it stands."""
+
+    calls: tuple[dict[str, Any], ...]
+    attempt: Attempt
 
 
 CANCELLED = Outcome.failed(ErrorInfo(kind="cancelled", message="cancelled by the caller"))
@@ -143,6 +156,7 @@ class AttemptUnderWay:
             warm_state=plan.warm_state,
             time_left_s=plan.time_left_s,
             cost_left_usd=plan.cost_left_usd,
+            resume=plan.under_way.resumption if plan.under_way is not None else None,
         )
         self._loop = AgentLoop(request, tools, LoopWatch(self._observe, self._keep))
         self._began = self._clock.monotonic()
@@ -157,11 +171,21 @@ class AttemptUnderWay:
         self._verify_ms: int | None = None
         self._checks: list[CheckResult] = []
         self._judge_use = JudgeUse()
+        self._earlier_ms = 0
+        self._earlier_asides: tuple[ModelUse, ...] = ()
+        if plan.under_way is not None:
+            self._take_up(plan.under_way, tools.models)
 
-    async def run(self, verifier: Verifier) -> Attempt:
-        """Generate and verify. Model errors become an `error` record; cancellation passes through."""
+    async def run(self, verifier: Verifier) -> Attempt | Pause:
+        """Generate and verify. Model errors become an `error` record; cancellation passes through.
+
+        A pause is no end: the attempt is not to be recorded yet, its steps are.
+        """
         try:
             end = await self._loop.run()
+            if end.pending:
+                calls = tuple(call_record(call) for call in end.pending)
+                return Pause(calls, self.record(Outcome("escalate")))
             if end.cause is None:
                 self._finish_reason = end.finish_reason
                 if not end.text.strip():
@@ -192,7 +216,7 @@ class AttemptUnderWay:
             endpoint=model.endpoint.name,
             warm_state=plan.warm_state,
             warm_start=plan.warm_state == "ready",
-            duration_ms=self._ms_since(self._began),
+            duration_ms=self._earlier_ms + self._ms_since(self._began),
             load_ms=self._load_ms(),
             first_token_ms=self._first_token_ms,
             verify_ms=verify_ms,
@@ -208,13 +232,25 @@ class AttemptUnderWay:
             usage=self._loop.usage,
             cost_usd=model.cost_usd(self._loop.usage),
             verifier=self._judge_use,
-            asides=tuple(self._loop.asides),
+            asides=(*self._earlier_asides, *self._loop.asides),
             started_at=self._started_at,
         )
 
     @property
     def _offered(self) -> bool:
         return self.plan.tier.model.tools and bool(self._toolbox.specs)
+
+    def _take_up(self, earlier: UnderWay, models: Callable[[str], Model] | None) -> None:
+        """Count what was done before the attempt was left."""
+        self._earlier_ms = earlier.earlier_ms
+        self._started_at = earlier.began_at or self._started_at
+        self._earlier_asides = tuple(
+            ModelUse(model=name, purpose="hook", usage=usage, cost_usd=_cost_usd(models, name, usage))
+            for name, usage in earlier.asides
+        )
+        for call, result in earlier.done:
+            self._calls[call.id] = call
+            self._note_change(result)
 
     async def _keep(self, kept: KeptStep) -> None:
         step = Step(
@@ -380,6 +416,16 @@ class AttemptUnderWay:
 
     def _ms_since(self, moment: float) -> int:
         return round((self._clock.monotonic() - moment) * 1000)
+
+
+def _cost_usd(models: Callable[[str], Model] | None, name: str, usage: Usage) -> float | None:
+    """Return what another model cost; None where it is not known any more."""
+    if models is None:
+        return None
+    try:
+        return models(name).cost_usd(usage)
+    except ConfigError:
+        return None
 
 
 def _empty(finish_reason: FinishReason, *, offered: bool) -> ProtocolError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Chain, Judge, Model, Tier
@@ -86,7 +86,8 @@ Decision = Probe | Try | Skip | Accept | GiveUp
 
 def decide(situation: Situation) -> Decision:
     """Return what to do next. Every decision but `Probe` adds an attempt or ends the run, so a walk ends."""
-    chain, attempts = situation.chain, situation.attempts
+    chain, attempts = situation.chain, counted(situation.attempts)
+    situation = replace(situation, attempts=attempts)
     if attempts and attempts[-1].verdict == "accept":
         return Accept(attempts[-1])
     tier = next_tier(chain, attempts)
@@ -99,6 +100,7 @@ def decide(situation: Situation) -> Decision:
 
 def next_tier(chain: Chain, attempts: Sequence[Attempt]) -> Tier | None:
     """Return the next tier: the same again while it has tries left, else the one after; None at the end."""
+    attempts = counted(attempts)
     if not attempts:
         return chain.tiers[0]
     last = attempts[-1]
@@ -107,6 +109,11 @@ def next_tier(chain: Chain, attempts: Sequence[Attempt]) -> Tier | None:
     if last.verdict == "escalate" and last.cause not in UNJUDGED and tried < tier.attempts:
         return tier
     return chain.tiers[last.position + 1] if last.position + 1 < len(chain.tiers) else None
+
+
+def counted(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Return the attempts that say something of their tiers: those that the caller cancelled do not."""
+    return tuple(attempt for attempt in attempts if attempt.cause != "cancelled")
 
 
 def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:

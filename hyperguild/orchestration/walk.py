@@ -40,10 +40,11 @@ from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage, total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.inference.background import background
 from hyperguild.inference.call import ModelCaller
-from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay
+from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Pause
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold
+from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
 from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
 
@@ -73,33 +74,49 @@ class Tools:
     models: Callable[[str], Model] | None = None
 
 
-async def walk(request: RunRequest, tools: Tools, sink: EventSink) -> RunResult:
+async def walk(
+    request: RunRequest, tools: Tools, sink: EventSink, continuation: Continuation | None = None
+) -> RunResult:
     """Take a request through its chain; return the result of an accepted or best-effort run.
 
-    Raises `ChainExhaustedError` or `BudgetExceededError`, both with the result, and `StoreError`. Every
-    attempt is durable before the next one begins and before this returns. Cancelling stops the model call at
-    once, records the attempt under way and the run as `cancelled`, and passes on.
+    Or of one that pauses, `awaiting_tools`, until the results of `pending_tool_calls` are brought. A run that
+    is continued keeps its id, its attempts and what it has cost; the seconds of its budget begin anew.
+
+    Raises `ChainExhaustedError` or `BudgetExceededError`, both with the result, and `StoreError`; also
+    `UsageError` where a run that is to be continued is under way elsewhere, or has ended. Every attempt is
+    durable before the next one begins and before this returns. Cancelling stops the model call at once,
+    records the attempt under way and the run as `cancelled`, and passes on.
     """
-    return await _Walk(request, tools, sink).run()
+    if continuation is not None:
+        # Not within the walk: a run that is another process's is not to be recorded as cancelled.
+        await tools.store.resume_run(continuation.run_id, tools.clock.now() + timedelta(seconds=LEASE_S))
+    return await _Walk(request, tools, sink, continuation).run()
 
 
 class _Walk:
-    def __init__(self, request: RunRequest, tools: Tools, sink: EventSink) -> None:
+    def __init__(
+        self, request: RunRequest, tools: Tools, sink: EventSink, continuation: Continuation | None
+    ) -> None:
         self._request = request
         self._chain = request.chain
         self._tools = tools
-        self._run_id = tools.ids.new_id()
+        self._continued = continuation
+        self._under_way = continuation.under_way if continuation is not None else None
+        self._run_id = continuation.run_id if continuation is not None else tools.ids.new_id()
         self._session_id = request.session_id or tools.ids.new_id()
         self._began = tools.clock.monotonic()
         self._emit = Emitter(sink, tools.clock, session_id=self._session_id, run_id=self._run_id)
         self._verifier = Verifier(tools.caller, tools.ids)
-        self._attempts: list[Attempt] = []
+        self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self._task = request.task.rendered()
         self._task_tokens = _tokens(self._prompt(self._task))
 
     async def run(self) -> RunResult:
         try:
-            await self._tools.store.start_run(self._start())
+            if self._continued is None:
+                await self._tools.store.start_run(self._start())
+            elif self._under_way is not None and self._under_way.handed_in:
+                await self._keep_step(handed_in(self._under_way, self._tools.ids, self._tools.clock))
             self._emit(RunStarted, skill=self._request.skill, chain=self._chain.name)
             self._emit(Route, tiers=tuple(_routed(tier) for tier in self._chain.tiers))
             async with background(self._keep_lease()):
@@ -109,7 +126,7 @@ class _Walk:
             raise
         return await self._conclude(ending)
 
-    async def _to_the_end(self) -> Accept | GiveUp:
+    async def _to_the_end(self) -> Accept | GiveUp | Pause:
         while True:
             tier = next_tier(self._chain, self._attempts)
             prompt = self._prompt(self._told(tier)) if tier is not None else ()
@@ -121,14 +138,21 @@ class _Walk:
             warm_state: WarmState | None = None
             while isinstance(decision, Probe):
                 warm_state = await self._probe(decision.tier)
-                decision = decide(replace(situation, warm_state=warm_state))
+                # What was begun goes on, however cold its model has become.
+                known: WarmState = warm_state if self._under_way is None else "ready"
+                decision = decide(replace(situation, warm_state=known))
             match decision:
                 case Skip():
                     await self._skip(decision, attempt_id, warm_state)
                 case Try():
-                    await self._try(self._plan(decision, attempt_id, prompt, warm_state))
+                    pause = await self._try(self._plan(decision, attempt_id, prompt, warm_state))
+                    if pause is not None:
+                        return pause
+            self._under_way = None
 
-    async def _conclude(self, ending: Accept | GiveUp) -> RunResult:
+    async def _conclude(self, ending: Accept | GiveUp | Pause) -> RunResult:
+        if isinstance(ending, Pause):
+            return await self._finish("awaiting_tools", None, ending)
         if isinstance(ending, Accept):
             return await self._finish("accepted", ending.attempt)
         result = await self._finish(ending.status, ending.best)
@@ -147,7 +171,8 @@ class _Walk:
         return result
 
     def _begin_attempt(self, tier: Tier) -> str:
-        self._emit.attempt_id = self._tools.ids.new_id()
+        former = self._under_way.attempt_id if self._under_way is not None else None
+        self._emit.attempt_id = former or self._tools.ids.new_id()
         self._emit(
             AttemptStarted,
             position=tier.position,
@@ -179,9 +204,11 @@ class _Walk:
             warm_state=warm_state,
             time_left_s=decision.time_left_s,
             cost_left_usd=decision.cost_left_usd,
+            under_way=self._under_way,
         )
 
-    async def _try(self, plan: AttemptPlan) -> None:
+    async def _try(self, plan: AttemptPlan) -> Pause | None:
+        """Make the attempt and record it; or return why it pauses."""
         tools = self._tools
         began = tools.clock.monotonic()
         async with tools.source.open(self._request, plan.tier, self._session_id) as given:
@@ -198,13 +225,17 @@ class _Walk:
             except asyncio.CancelledError:
                 await self._record(under_way.record(CANCELLED), under_way.open_steps)
                 raise
+            if isinstance(attempt, Pause):
+                return attempt
             await self._record(attempt, under_way.open_steps)
+            return None
 
     async def _keep_step(self, step: Step) -> None:
         await self._tools.store.record_step(self._run_id, step)
 
     async def _skip(self, decision: Skip, attempt_id: str, warm_state: WarmState | None) -> None:
         model = decision.tier.model
+        used = Usage() if self._under_way is None else self._under_way.resumption.usage
         attempt = Attempt(
             attempt_id=attempt_id,
             position=decision.tier.position,
@@ -216,6 +247,8 @@ class _Walk:
             verdict="skip",
             cause=decision.cause,
             feedback=decision.reason,
+            usage=used,
+            cost_usd=0.0 if used == Usage() else model.cost_usd(used),
             started_at=self._tools.clock.now(),
         )
         self._emit(VerdictGiven, verdict="skip", cause=attempt.cause, feedback=attempt.feedback)
@@ -227,7 +260,11 @@ class _Walk:
         self._emit(AttemptFinished, attempt=attempt)
         self._emit.attempt_id = None
 
-    async def _finish(self, status: RunStatus, chosen: Attempt | None) -> RunResult:
+    async def _finish(
+        self, status: RunStatus, chosen: Attempt | None, pause: Pause | None = None
+    ) -> RunResult:
+        paused = () if pause is None else (pause.attempt,)
+        attempts = (*self._attempts, *paused)
         answered = chosen if status in {"accepted", "best_effort"} else None
         result = RunResult(
             run_id=self._run_id,
@@ -238,11 +275,13 @@ class _Walk:
             output=answered.answer if answered else None,
             model=answered.model if answered else None,
             tier=answered.tier if answered else None,
-            duration_ms=round(self._elapsed_s() * 1000),
+            duration_ms=(self._continued.earlier_ms if self._continued else 0)
+            + round(self._elapsed_s() * 1000),
             best_attempt_id=chosen.attempt_id if chosen else None,
-            usage=_total_usage(self._attempts),
-            cost_usd=total_cost_usd(cost for one in self._attempts for cost in one.costs_usd),
+            usage=_total_usage(attempts),
+            cost_usd=total_cost_usd(cost for one in attempts for cost in one.costs_usd),
             attempts=tuple(self._attempts),
+            pending_tool_calls=() if pause is None else pause.calls,
         )
         await self._tools.store.finish_run(result, self._tools.clock.now())
         self._emit(RunFinished, result=result)
@@ -257,7 +296,7 @@ class _Walk:
             chain=self._chain.name,
             task=self._task,
             images=len(self._request.task.images),
-            options=dict(self._request.options),
+            options={**self._request.options, "prompt": prompt_record(self._request)},
             created_at=now,
             lease_expires_at=now + timedelta(seconds=LEASE_S),
         )

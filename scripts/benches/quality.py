@@ -29,7 +29,7 @@ from quality_figures import Outcome
 from quality_report import Report, as_json, as_markdown, report_of
 
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.bootstrap import Guild, open_guild
+from hyperguild.bootstrap import OpenGuild, open_guild
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.events import Event
@@ -120,7 +120,7 @@ def configuration() -> Configuration:
 class Walker:
     """Walks prompts through chains, `at_once` at a time, with a session log in a file of its own."""
 
-    guild: Guild
+    guild: OpenGuild
     configured: Configuration
     skill: Skill
     store: SqliteSessionStore

@@ -60,7 +60,9 @@ def attempted(turns: Sequence[Turn], tools: Sequence[FunctionTool]) -> Attempt:
             del step
 
         under_way = AttemptUnderWay(plan, emitter, LoopTools(caller, toolbox, clock, ids), keep)
-        return await under_way.run(Verifier(caller, ids))
+        ended = await under_way.run(Verifier(caller, ids))
+        assert isinstance(ended, Attempt)
+        return ended
 
     return in_jumping_time(work)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperguild.domain.ids import Uuid7Source
-from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.secrets import Scrubber, placeholders_in
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ALNUM = LETTERS + "0123456789"
@@ -246,3 +246,30 @@ def test_ten_thousand_ids_of_one_millisecond_increase() -> None:
 
 def test_nonces_are_16_digits_from_the_random_source() -> None:
     assert source(iter([]), 0xAB).nonce() == "ab" * 8
+
+
+@given(
+    st.lists(
+        st.sampled_from(["say ", "0123-made-up-key", "[secret:", "]", "\n", "other-key-9876"]), max_size=8
+    )
+)
+def test_h2_what_was_scrubbed_for_a_known_value_is_put_back(parts: list[str]) -> None:
+    scrubber = Scrubber()
+    scrubber.learn("ONE", "0123-made-up-key")
+    scrubber.learn("TWO", "other-key-9876")
+    text = "".join(parts)
+    assert scrubber.restore(scrubber.scrub(text), ["ONE", "TWO"]) == text
+
+
+def test_h2_what_cannot_be_told_for_certain_is_not_put_back() -> None:
+    scrubber = Scrubber()
+    scrubber.learn("ESCAPED", 'a "quoted" key')  # in JSON it has another spelling, and the same placeholder
+    scrubber.learn("TWICE", "the-first-value")
+    scrubber.learn("TWICE", "the-other-value")
+    scrubber.learn("github", "named-as-a-shape-is")
+    scrubber.learn("KNOWN", "plain-and-simple")
+    text = "[secret:ESCAPED] [secret:TWICE] [secret:github] [secret:NEVER] [secret:KNOWN]"
+    names = ["ESCAPED", "TWICE", "github", "NEVER", "KNOWN"]
+    assert scrubber.restore(text, names) == text.replace("[secret:KNOWN]", "plain-and-simple")
+    assert scrubber.restore(text, ["NEVER"]) == text
+    assert placeholders_in({"a": [text, 1], "[secret:KEY]": None}) == tuple(names)

@@ -19,7 +19,7 @@ from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.adapters.wire.keys import KeyRing
-from hyperguild.bootstrap import Guild, open_guild, system_ids
+from hyperguild.bootstrap import OpenGuild, open_guild, system_ids
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.chain import EngineSettings
@@ -102,12 +102,12 @@ class Bench:
     """A guild over a configuration, a session log in a file, and the skill `iso-date`."""
 
     configuration: Configuration
-    guild: Guild
+    guild: OpenGuild
     store: SqliteSessionStore
     db: Path
 
     async def run(self, task: str, *, chain: str | None = None, sink: EventSink | None = None) -> RunResult:
-        """Walk a task through the chain, as `hyperguild run iso-date TASK` does; see `Guild.run`."""
+        """Walk a task through the chain, as `hyperguild run iso-date TASK` does; see `OpenGuild.run`."""
         skill = SkillCatalog((SKILLS,)).get("iso-date")
         request = RunRequest(
             skill=skill.name,
@@ -182,7 +182,7 @@ async def open_engine_bench(
             clients[name] = EmbeddedClient(endpoint, engine, keys)
             stack.push_async_callback(clients[name].aclose)
         caller = ModelCaller(clients, EmbeddedProbe(engines, clock), clock, random.random)
-        guild = Guild(caller, scrubber, clock, system_ids(clock))
+        guild = OpenGuild(caller, scrubber, clock, system_ids(clock))
         store = await stack.enter_async_context(_open_store(folder, configuration, scrubber, guild))
         yield Bench(configuration, guild, store, store_path(folder))
 
@@ -194,7 +194,7 @@ def store_path(folder: Path) -> Path:
 
 @asynccontextmanager
 async def _open_store(
-    folder: Path, configuration: Configuration, scrubber: Scrubber, guild: Guild
+    folder: Path, configuration: Configuration, scrubber: Scrubber, guild: OpenGuild
 ) -> AsyncIterator[SqliteSessionStore]:
     store = await SqliteSessionStore.open(
         store_path(folder), scrubber=scrubber, log=configuration.log, clock=guild.clock

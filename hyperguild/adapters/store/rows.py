@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunResult, RunStart, Step, StoredRun
-from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.secrets import LITERAL, Scrubber, placeholders_in
 from hyperguild.domain.text import encodable
 from hyperguild.domain.usage import Usage
 
@@ -45,8 +45,8 @@ def storable(row: Row) -> Row:
 class RowWriter:
     """Turns records into rows, by column name.
 
-    `metadata` leaves out what quotes prompts or answers; `none` also what may quote them in passing:
-    feedback and the messages of checks and errors. All text that remains is scrubbed.
+    `metadata` leaves out what quotes prompts or answers, a run's options among it; `none` also what may quote
+    them in passing: feedback and the messages of checks and errors. All text that remains is scrubbed.
     """
 
     scrubber: Scrubber
@@ -63,7 +63,7 @@ class RowWriter:
             "pending_tool_calls": "[]",
             "task": self._content(run.task),
             "images": run.images,
-            "options": to_json(self.scrubber.scrub_json(run.options)),
+            "options": to_json(self.scrubber.scrub_json(run.options) if self._is_full else {}),
             "parent_run_id": run.parent_run_id,
             "created_at": to_time(run.created_at),
             "lease_expires_at": to_time(run.lease_expires_at),
@@ -117,23 +117,32 @@ class RowWriter:
         """Return the row of a step."""
         row = step.model_dump(mode="json")
         row["run_id"] = run_id
-        for column in ("messages", "pending_tool_calls"):
-            row[column] = self._calls(row[column])
+        row["messages"] = self._calls(_told_apart(message) for message in row["messages"])
+        row["pending_tool_calls"] = self._calls(row["pending_tool_calls"])
         for column in _JSON_OF_STEP:
             row[column] = to_json(row[column])
         row["created_at"] = to_time(step.created_at)
         return row
 
-    def _calls(self, records: Sequence[Row]) -> list[Any]:
+    @property
+    def _is_full(self) -> bool:
+        return self.policy.content == "full"
+
+    def _calls(self, records: Iterable[Row]) -> list[Any]:
         """Return messages or calls as they may be stored."""
-        full = self.policy.content == "full"
-        return [self.scrubber.scrub_json(record) for record in records] if full else []
+        return [self.scrubber.scrub_json(record) for record in records] if self._is_full else []
 
     def _content(self, text: str | None) -> str | None:
-        return self.scrubber.scrub(text) if text is not None and self.policy.content == "full" else None
+        return self.scrubber.scrub(text) if text is not None and self._is_full else None
 
     def _remark(self, text: str) -> str:
         return "" if self.policy.content == "none" else self.scrubber.scrub(text)
+
+
+def _told_apart(message: Row) -> Row:
+    """Name the placeholders that stand in a message before it is scrubbed: no secrets are behind those."""
+    literal = placeholders_in(message)
+    return {**message, LITERAL: list(literal)} if literal else message
 
 
 def read_usage(text: str) -> Usage:

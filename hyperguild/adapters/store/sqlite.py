@@ -26,7 +26,7 @@ from hyperguild.adapters.store.rows import (
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import RESUMABLE, Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
-from hyperguild.domain.usage import total_cost_usd
+from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import StoreError, UsageError
 from hyperguild.ports import Clock
 
@@ -255,13 +255,25 @@ class SqliteSessionStore:
         self._require(row, run_id)
         status = self._status(row)
         if status == "running":
-            raise UsageError(f"the run {run_id} is under way in another process")
+            raise UsageError(
+                f"the run {run_id} is under way in another process", hint="end that one first, or wait for it"
+            )
         if status not in RESUMABLE:
             raise UsageError(f"the run {run_id} has ended: {status}", hint="`hyperguild rerun` runs it again")
+        # A pause counts what its attempt has used so far, and the attempt will be counted when it ends.
+        attempts = self._stored_run(connection, row).result.attempts
+        usage = sum((attempt.whole_usage for attempt in attempts), Usage())
+        process = self._process
         connection.execute(
-            "UPDATE runs SET status = 'running', finished_at = NULL, pending_tool_calls = '[]',"
-            " lease_expires_at = ?, pid = ?, host = ?, process_started = ? WHERE run_id = ?",
-            (to_time(lease_expires_at), self._process.pid, self._process.host, self._process.started, run_id),
+            "UPDATE runs SET status = 'running', finished_at = NULL, pending_tool_calls = '[]', usage = ?,"
+            " cost_usd = ?, lease_expires_at = ?, pid = ?, host = ?, process_started = ? WHERE run_id = ?",
+            (
+                to_json(usage.model_dump()),
+                total_cost_usd(cost for attempt in attempts for cost in attempt.costs_usd),
+                to_time(lease_expires_at),
+                *(process.pid, process.host, process.started),
+                run_id,
+            ),
         )
 
     def _record_attempt(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hyperguild.adapters.tools.changing import FsEdit, FsWrite
 from hyperguild.adapters.tools.files import file_tools, paths_of
+from hyperguild.adapters.tools.own_names import OWN_NAMES
 from hyperguild.adapters.tools.results import PREFIX, ResultFiles, most_chars
 from hyperguild.adapters.tools.roots import Roots
 from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
@@ -26,7 +27,6 @@ from hyperguild.agent.permissions import (
     path_refusal,
     tool_limit,
 )
-from hyperguild.agent.routing import SELECT
 from hyperguild.agent.rules import Rule, RuleFault, Rules, parse_rule, parse_rules
 from hyperguild.agent.source import AttemptTools
 from hyperguild.agent.toolbox import Rules as ToolboxRules
@@ -38,14 +38,10 @@ from hyperguild.domain.run import RunRequest
 from hyperguild.domain.tools import ToolCall, ToolError, ToolSpec
 from hyperguild.ports import Approver, Question, Tool
 from hyperguild.skills.allowed_tools import AllowedTools, ToolPattern
-from hyperguild.skills.tool_names import NATIVE_TOOLS
 
 if TYPE_CHECKING:
     # Start-up counts: it is imported when a run may be offered tools of a server.
     from hyperguild.adapters.tools.mcp import McpTools
-
-_OWN_NAMES = NATIVE_TOOLS | {SELECT, "delegate"}
-"""Names that no tool of a server gets."""
 
 OUTPUT_MARGIN_S = 5.0
 """A command ends so much before the tool's own limit, which would lose its output."""
@@ -57,7 +53,9 @@ class Workbench:
     `env` is the environment of commands, less what is secret; large results go below `results`, a folder for
     each session. Without an `approver` nobody is there to ask. `hidden` is out of the sight of commands in a
     sandbox. Of the `servers`, each is opened when an
-    attempt may first be offered tools of it, and stays open for all that follow.
+    attempt may first be offered tools of it, and stays open for all that follow. `functions` are tools that
+    the calling program brings: it has asked for and allowed them by that, so that they are offered unless
+    skill or run leave them out, and run unless a rule or the mode forbids it or a rule wants to be asked.
     """
 
     def __init__(
@@ -68,6 +66,7 @@ class Workbench:
         approver: Approver | None = None,
         hidden: Sequence[Path] = (),
         servers: Sequence[McpServer] = (),
+        functions: Sequence[Tool] = (),
     ) -> None:
         self._env = env
         self._results = results
@@ -75,6 +74,7 @@ class Workbench:
         self._hidden = tuple(hidden)
         self._sandboxes = SandboxFinder(env)
         self._servers = tuple(servers)
+        self._functions = tuple(functions)
         self._mcp: McpTools | None = None
         self._warnings: list[str] = []
 
@@ -90,7 +90,9 @@ class Workbench:
         """See `ToolSource.open`."""
         order = request.work
         limits = None if order is None else _limits(order, tier)
-        if order is None or limits is None or not all(limits) or not tier.model.tools:
+        brought = () if order is None else self._brought(order)
+        offers = limits is not None and (all(limits) or bool(brought))
+        if order is None or limits is None or not offers or not tier.model.tools:
             yield AttemptTools((), no_rules())
             return
         folder = self._results / session_id
@@ -101,6 +103,8 @@ class Workbench:
                 "deny": tier.agent.rules.deny,
             }
         )
+        allowed = tuple(Rule(tool.spec.name, tool.spec.name) for tool in brought)
+        rules = replace(rules, allow=(*rules.allow, *allowed))
         read_only = {PREFIX: folder}
         if order.skill_folder is not None:
             read_only["skill:/"] = order.skill_folder
@@ -126,7 +130,12 @@ class Workbench:
         offered = tuple(tool for tool in tools if _named(tool.spec.name, limits))
         warnings, self._warnings = tuple(self._warnings), []
         toolbox_rules = ToolboxRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
-        yield AttemptTools(offered, toolbox_rules, warnings)
+        yield AttemptTools((*offered, *brought), toolbox_rules, warnings)
+
+    def _brought(self, order: WorkOrder) -> tuple[Tool, ...]:
+        """Return the tools of the calling program that neither skill nor run leaves out."""
+        limits = [globs for globs in (order.skill_tools, order.only_tools) if globs is not None]
+        return tuple(tool for tool in self._functions if _named(tool.spec.name, limits))
 
     async def _of_servers(self, limits: Sequence[Sequence[str]]) -> tuple[Tool, ...]:
         """Return the tools of the servers that may have some within the limits; opens these servers."""
@@ -136,7 +145,8 @@ class Workbench:
         if self._mcp is None:
             from hyperguild.adapters.tools.mcp import McpTools  # noqa: PLC0415  # start-up
 
-            self._mcp = McpTools(self._servers, environment=self._env, warn=self._warn, taken=_OWN_NAMES)
+            taken = OWN_NAMES | {tool.spec.name for tool in self._functions}
+            self._mcp = McpTools(self._servers, environment=self._env, warn=self._warn, taken=taken)
         return await self._mcp.tools(names)
 
     def _warn(self, warning: str) -> None:
@@ -208,6 +218,8 @@ def _limits(order: WorkOrder, tier: Tier) -> tuple[tuple[str, ...], ...]:
 
     Chain or skill must ask for tools; beside the other's list each can only limit, never add.
     """
+    if not order.built_in:
+        return ((),)
     asked = (order.skill_tools or ()) if tier.agent.tools is None else tier.agent.tools
     return (asked, *(globs for globs in (order.skill_tools, order.only_tools) if globs is not None))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperguild.cli.task_input import MAX_FILE_BYTES, read_task
+from hyperguild.attachments import MAX_FILE_BYTES
+from hyperguild.cli.task_input import read_task
 from hyperguild.domain.task import Task
 from hyperguild.errors import UsageError
 

@@ -200,3 +200,14 @@ def test_errors_name_their_kind_in_the_skip() -> None:
     got = decision(chain(tier(0, same), tier(1, same)), failed)
     assert isinstance(got, Skip)
     assert got.cause == "auth"
+
+
+CANCELLED = attempt(0, "error", cause="cancelled", error=ErrorInfo(kind="cancelled", message="stopped"))
+
+
+def test_h1_a_cancelled_attempt_says_nothing_of_its_tier() -> None:
+    bounded = chain(tier(0), CLOUD, budget=Budget(attempts=1))
+    for chain_ in (TWO, bounded):
+        assert decision(chain_, CANCELLED, warm_state="ready") == Try(chain_.tiers[0], None)
+    assert decision(TWO, attempt(0), CANCELLED.model_copy(update={"position": 1})) == Try(CLOUD, None)
+    assert decision(TWO, attempt(0, "accept"), CANCELLED) == Accept(attempt(0, "accept"))

@@ -1,0 +1,1 @@
+"""The library's face: what `from hyperguild import …` gives to programs."""
