@@ -65,7 +65,7 @@ def logged(folder: Path, status: RunStatus, content: Any = "full", **fields: Any
             task="x",
             options={"prompt": {"system": "x", "history": []}},
             created_at=NOW,
-            lease_expires_at=NOW + timedelta(seconds=15),
+            lease_expires_at=NOW + timedelta(hours=1),
         )
         await store.start_run(start)
         if status != "running":
