@@ -112,7 +112,8 @@ async def open_guild(
 
     `scrubber` learns keys at once where no program must run for them, else when they are first read.
     `transport` is where another HTTP transport goes; `approver` is asked before a tool runs that must be
-    allowed, and without one such tools do not run.
+    allowed, and without one such tools do not run. `hooks` are called before those of the configuration,
+    which so see calls and results as they are left.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -139,9 +140,14 @@ async def open_guild(
             _learn_servers_secrets(server, scrubber)
         source = _ToolsOnDemand(env, approver, configuration, additions.functions)
         stack.push_async_callback(source.aclose)
-        yield OpenGuild(
-            caller, scrubber, clock, system_ids(clock), source, additions.hooks, configuration.model
-        )
+        hooks = additions.hooks
+        if configuration.hooks:
+            from hyperguild.adapters.tools.command_hooks import command_hooks  # noqa: PLC0415  # start-up
+
+            folder = configuration.path.absolute().parent
+            # Last: they see calls and results as the caller's own hooks leave them.
+            hooks = hooks.then(command_hooks(configuration.hooks, env, folder))
+        yield OpenGuild(caller, scrubber, clock, system_ids(clock), source, hooks, configuration.model)
 
 
 class _ToolsOnDemand:

@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+from hyperguild.domain.hooks import HOOK_TIMEOUT_S
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.tools import ToolCall, ToolResult
 
-HOOK_TIMEOUT_S = 30.0
-
 F = TypeVar("F")
+
+
+class HookError(Exception):
+    """A hook could not do what it is there for; the message says in one line which hook, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,16 @@ class Hooks:
     before_step: tuple[Hook[BeforeStep], ...] = ()
     after_step: tuple[Hook[AfterStep], ...] = ()
     stop: tuple[Hook[OnStop], ...] = ()
+
+    def then(self, others: Hooks) -> Hooks:
+        """Return these hooks followed by the others, kind by kind."""
+        return Hooks(
+            self.pre_tool + others.pre_tool,
+            self.post_tool + others.post_tool,
+            self.before_step + others.before_step,
+            self.after_step + others.after_step,
+            self.stop + others.stop,
+        )
 
 
 NO_HOOKS = Hooks()

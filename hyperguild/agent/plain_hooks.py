@@ -66,17 +66,6 @@ def hooks(
     )
 
 
-def merged(*several: Hooks) -> Hooks:
-    """Return all hooks, those of the first `Hooks` first."""
-    return Hooks(
-        pre_tool=tuple(hook for each in several for hook in each.pre_tool),
-        post_tool=tuple(hook for each in several for hook in each.post_tool),
-        before_step=tuple(hook for each in several for hook in each.before_step),
-        after_step=tuple(hook for each in several for hook in each.after_step),
-        stop=tuple(hook for each in several for hook in each.stop),
-    )
-
-
 def _terms(given: HookTerms) -> Hook[Any]:
     """Return a hook that does nothing, on these terms."""
     unknown = given.keys() - HookTerms.__annotations__.keys()

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
-from hyperguild.agent.hooks import Denied, Hook, Hooks
+from hyperguild.agent.hooks import Denied, Hook, HookError, Hooks
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.text import encodable, one_line
 from hyperguild.domain.tools import ToolCall, ToolResult
@@ -165,6 +165,8 @@ class Steering:
             raise _Failed(
                 f"the hook {hook.name} gave up"
             ) from None  # what it waited for was cancelled, not we
+        except HookError as error:  # it names the hook, and is bounded
+            raise _Failed(str(error)) from error
         except Exception as error:  # a hook is foreign code: its fault must not be ours
             if limit.expired() and isinstance(error, TimeoutError):
                 raise _Failed(f"the hook {hook.name} did not finish within {hook.timeout_s:g} s") from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperguild.cli.agent_facts import agent_facts, agent_object
+from hyperguild.cli.hook_facts import add_hooks, hooks_object
 from hyperguild.cli.output import json_text
 from hyperguild.cli.page import Page, Part
 from hyperguild.config.chains import DEFAULT
@@ -83,6 +84,7 @@ def chain_object(configuration: Configuration, chain: Chain, env: Mapping[str, s
             "feedback": dataclasses.asdict(chain.feedback),
             "on_exhausted": chain.on_exhausted,
             "tiers": [_tier_object(tier) for tier in chain.tiers],
+            "hooks": hooks_object(configuration.hooks),
         }
     )
     return shown
@@ -123,6 +125,7 @@ def fill_page(page: Page, chain: Mapping[str, Any]) -> None:
         _add_tier(page, tier, chain)
     if verifier is not None:
         _add_verifier(page, verifier)
+    add_hooks(page, chain["hooks"])
 
 
 def budget_text(budget: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ from hyperguild.cli.diagnosis import (
     without_secrets,
 )
 from hyperguild.cli.examine_embedded import embedded_findings, keeper_finding, size_in_words
+from hyperguild.cli.examine_hooks import hook_findings
 from hyperguild.cli.examine_library import library_findings
 from hyperguild.cli.examine_mcp import server_findings
 from hyperguild.cli.examine_program import program_finding
@@ -71,6 +72,7 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
     findings = [*file_findings, *_of_skills(settings, configuration), *_of_log(settings)]
     for verifier in configuration.verifiers.values():
         findings += _of_checks(verifier, settings)
+    findings += hook_findings(configuration, settings.env)
     findings += server_findings(configuration, settings.env)
     findings.append(await sandbox_finding(settings.env))
     if not trusted:

@@ -11,6 +11,7 @@ from hyperguild.config.inference import InferenceError, infer_model
 from hyperguild.config.powers import Power
 from hyperguild.config.wording import did_you_mean, listed, quoted
 from hyperguild.domain.chain import Chain, Endpoint, LogPolicy, Model, VerifierSpec
+from hyperguild.domain.hooks import CommandHook, HookKind
 from hyperguild.domain.mcp import McpServer
 from hyperguild.errors import ConfigError
 
@@ -19,7 +20,8 @@ from hyperguild.errors import ConfigError
 class Configuration:
     """Every name resolved. `models` holds the declared ones and those that chains and judges name.
 
-    `skill_chains`: the chain of each skill that has an entry. `powers`: what of the file needs trust.
+    `skill_chains`: the chain of each skill that has an entry. `hooks`: those of each kind that has some.
+    `powers`: what of the file needs trust.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class Configuration:
     skill_chains: Mapping[str, str]
     log: LogPolicy
     mcp_servers: Mapping[str, McpServer]
+    hooks: Mapping[HookKind, tuple[CommandHook, ...]]
     powers: tuple[Power, ...]
 
     def chain_for(self, skill: str, name: str | None = None) -> Chain:

@@ -10,6 +10,7 @@ from hyperguild.config.chains import resolve_chains, resolve_skills
 from hyperguild.config.clear_secrets import refuse_clear_secrets
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.filled import fill_variables
+from hyperguild.config.hooks import resolve_hooks
 from hyperguild.config.marks import YamlError, read_yaml
 from hyperguild.config.mcp_servers import resolve_servers
 from hyperguild.config.models import ModelTable
@@ -74,7 +75,7 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
     skill_chains = resolve_skills(raw, report)
     if report.has_problems:
         raise report.refusal()
-    servers = resolve_servers(raw, folder, home)
+    servers, hooks = resolve_servers(raw, folder, home), resolve_hooks(raw)
     return Configuration(
         path=path,
         endpoints=table.endpoints,
@@ -84,7 +85,8 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
         skill_chains=skill_chains,
         log=LogPolicy(content=raw.log.content, keep_days=raw.log.keep_days),
         mcp_servers=servers,
-        powers=powers_of(table.endpoints, verifiers, servers, texts, agent_policies(raw, report)),
+        hooks=hooks,
+        powers=powers_of(table.endpoints, verifiers, servers, hooks, texts, agent_policies(raw, report)),
     )
 
 

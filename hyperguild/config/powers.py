@@ -16,6 +16,7 @@ from hyperguild.config.interpolate import Interpolated
 from hyperguild.config.wording import DocumentPath, printable, shown_path
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import CommandCheck, Endpoint, KeySource, VerifierSpec
+from hyperguild.domain.hooks import CommandHook, HookKind
 from hyperguild.domain.mcp import McpServer
 
 
@@ -36,18 +37,19 @@ def powers_of(
     endpoints: Mapping[str, Endpoint],
     verifiers: Mapping[str, VerifierSpec],
     servers: Mapping[str, McpServer],
+    hooks: Mapping[HookKind, tuple[CommandHook, ...]],
     texts: Texts,
     policies: Iterable[tuple[DocumentPath, AgentPolicy]],
 ) -> tuple[Power, ...]:
     """Return what needs trust, in the order of the file.
 
-    Programs: those of `command` endpoints, of `command` checks, of `api_key_cmd`, and of MCP servers: these
-    with their `env` and `cwd`. Keys, and values of variables in headers and addresses, that go to a host that
-    is neither loopback nor the provider's own; the well-known variable of a provider belongs to that provider
-    alone. Tools of servers that are said to only read, for those may run unasked. Models: what they may do
-    without asking beyond reading (`grants.grants_of`), under the `policies` of the tiers; each once, where it
-    comes first. `texts` are the filled-in strings of the file (`filled.fill_variables`): environment values
-    count.
+    Programs: those of `command` endpoints, of `command` checks, of `api_key_cmd`, of hooks, and of MCP
+    servers: these with their `env` and `cwd`. Keys, and values of variables in headers and addresses, that go
+    to a host that is neither loopback nor the provider's own; the well-known variable of a provider belongs
+    to that provider alone. Tools of servers that are said to only read, for those may run unasked. Models:
+    what they may do without asking beyond reading (`grants.grants_of`), under the `policies` of the tiers;
+    each once, where it comes first. `texts` are the filled-in strings of the file
+    (`filled.fill_variables`): environment values count.
     """
     found: list[Power] = []
     for name, endpoint in endpoints.items():
@@ -58,6 +60,8 @@ def powers_of(
                 found.append(_runs(("verifiers", name, "checks", index, "argv"), check.argv))
     for name, server in servers.items():
         found += _of_server(("mcp_servers", name), server, texts)
+    for kind, commands in hooks.items():
+        found += (_runs(("hooks", kind, index), hook.argv) for index, hook in enumerate(commands))
     granted: dict[tuple[str, ...], Power] = {}
     for path, policy in policies:
         for grant in grants_of(policy):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperguild.config.schema_agent import Agent
+from hyperguild.config.schema_hooks import Hooks
 from hyperguild.config.schema_mcp import McpServer, ServerName
 from hyperguild.config.schema_parts import (
     SOME,
@@ -386,5 +387,6 @@ class ChainsFile(Entry):
     mcp_servers: dict[ServerName, McpServer] | None = Field(
         None, description="MCP servers whose tools models may be offered, as NAME_tool."
     )
+    hooks: Hooks | None = Field(None, description="Programs that see what attempts do, and may change it.")
     skills: dict[Name, Skill] | None = Field(None, description="Which chain a skill uses; else default.")
     log: Log = Field(Log(), description="What is stored.")

@@ -35,7 +35,8 @@ TEXT_OR_TEXTS = {"anyOf": [TEXT, TEXTS]}
 class Entry(BaseModel):
     """The base of every mapping in chains.yaml: frozen, and no key but its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Start-up: the file as a whole is built once; its parts need no validators of their own.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def refused(message: str) -> PydanticCustomError:

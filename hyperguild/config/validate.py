@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from hyperguild.config.report import Report
 from hyperguild.config.schema import ChainsFile, Endpoint
+from hyperguild.config.schema_hooks import StepHook, ToolHook
 from hyperguild.config.schema_parts import MAY_BE_EMPTY
 from hyperguild.config.wording import DocumentPath, did_you_mean, is_name_for_key, listed
 from hyperguild.domain.text import nearest
@@ -107,6 +108,8 @@ def _message(error: ErrorDetails) -> str:
         return "must be the name of a model, or a mapping"
     if kind == "model_type" and context.get("class_name") in {"Chain", "Judge"}:
         return "must be a list of models, or a mapping"
+    if kind == "model_type" and context.get("class_name") in {"ToolHook", "StepHook"}:
+        return "must be a list (the program and its arguments), or a mapping"
     for bound, words in _BOUNDS:
         if bound in context:
             return words.format(f"{context[bound]:g}")
@@ -139,6 +142,8 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
         return _IN_CLEAR_TO_SERVER if loc[0] == "mcp_servers" else _IN_CLEAR
     if loc[0] == "endpoints" and name in _endpoint_keys():
         return f"is not a key of kind {loc[2]}"
+    if len(loc) > 2 and loc[0] == "hooks" and name in _hook_keys():
+        return f"is not a key of {loc[1]} hooks"
     return f"unknown key{did_you_mean(name, _keys_at(loc[:-1]))}"
 
 
@@ -154,6 +159,11 @@ def _keys_at(loc: DocumentPath) -> list[str]:
 def _endpoint_keys() -> set[str]:
     """Return the keys that an endpoint of some kind has."""
     return {name for model in _models_in(Endpoint) for name in model.model_fields}
+
+
+def _hook_keys() -> set[str]:
+    """Return the keys that a hook of some kind has."""
+    return {*ToolHook.model_fields, *StepHook.model_fields}
 
 
 def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:

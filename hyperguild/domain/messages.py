@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hyperguild.domain.chain import Model
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
@@ -183,89 +181,3 @@ class Completion:
     duration_ms: int
     tool_calls: tuple[ToolCall, ...] = ()
     content: tuple[Mapping[str, Any], ...] = ()
-
-
-def as_record(message: Message) -> dict[str, Any]:
-    """Return a message as it is stored and shown: `role` and `content`, and what else it has.
-
-    `tool_calls` are `{id, name, arguments}` (`raw` and `fault` where the arguments are no object); a tool's
-    message has `tool_call_id`, `name`, `is_error`, and where they are known `started_at`, `ended_at` and
-    `ran_with`. Images are not kept.
-    """
-    record: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.tool_calls:
-        record["tool_calls"] = [call_record(call) for call in message.tool_calls]
-    if message.result is not None:
-        result = message.result
-        record |= {"tool_call_id": result.call_id, "name": result.name, "is_error": result.is_error}
-        for name, moment in (("started_at", result.started_at), ("ended_at", result.ended_at)):
-            if moment is not None:
-                record[name] = moment.isoformat(timespec="milliseconds")
-        if result.ran_with is not None:
-            record["ran_with"] = dict(result.ran_with)
-    if message.reasoning:
-        record["reasoning"] = message.reasoning
-    if message.verbatim is not None:
-        record["verbatim"] = {"model": message.verbatim.model, "content": list(message.verbatim.content)}
-    return record
-
-
-def call_record(call: ToolCall) -> dict[str, Any]:
-    """Return a call as it is stored and shown: `{id, name, arguments}`; `raw` and `fault` if that is null."""
-    record: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": call.arguments}
-    return record if call.arguments is not None else {**record, "raw": call.raw, "fault": call.fault}
-
-
-def from_record(record: Mapping[str, Any]) -> Message:
-    """Return the message that `as_record` made this record of, less its images.
-
-    The text of a call's arguments is written anew where they are an object. Raises `ValueError`, with one
-    line, for what `as_record` could not have made.
-    """
-    role: Any = record.get("role")
-    if role not in get_args(Role):
-        raise ValueError("a message has no role that is known")
-    verbatim = record.get("verbatim")
-    return Message(
-        role,
-        _field(record, "content", str),
-        tool_calls=tuple(_call_of(call) for call in _field(record, "tool_calls", list, [])),
-        result=_result_of(record) if role == "tool" else None,
-        verbatim=None
-        if verbatim is None
-        else Verbatim(_field(verbatim, "model", str), tuple(_field(verbatim, "content", list))),
-        reasoning=_field(record, "reasoning", str, ""),
-    )
-
-
-def _call_of(record: Any) -> ToolCall:
-    call_id, name = _field(record, "id", str), _field(record, "name", str)
-    arguments = record.get("arguments")
-    if arguments is None:
-        return ToolCall(call_id, name, None, _field(record, "raw", str), _field(record, "fault", str))
-    if not isinstance(arguments, dict):
-        raise ValueError(f"the arguments of {call_id} are no object")  # noqa: TRY004  # of the log
-    return ToolCall(call_id, name, arguments, json.dumps(arguments, ensure_ascii=False))
-
-
-def _result_of(record: Mapping[str, Any]) -> ToolResult:
-    began, ended = (
-        datetime.fromisoformat(_field(record, name, str)) if name in record else None
-        for name in ("started_at", "ended_at")
-    )
-    return ToolResult(
-        _field(record, "tool_call_id", str),
-        _field(record, "name", str),
-        _field(record, "content", str),
-        _field(record, "is_error", bool),
-        began,
-        ended,
-        _field(record, "ran_with", dict) if "ran_with" in record else None,
-    )
-
-
-def _field(record: Any, name: str, kind: type, default: Any = None) -> Any:
-    value = record.get(name, default) if isinstance(record, Mapping) else None
-    if not isinstance(value, kind):
-        raise ValueError(f"`{name}` is missing, or no {kind.__name__}")  # noqa: TRY004  # of the log
-    return value

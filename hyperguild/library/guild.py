@@ -8,13 +8,13 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from hyperguild.adapters.store.location import db_path
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.agent.hooks import Hooks
-from hyperguild.agent.plain_hooks import merged
+from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.bootstrap import Additions, OpenGuild, open_guild
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config
@@ -93,7 +93,9 @@ class Guild:
         )
         material = _Material(configuration, _catalog(options.get("skills"), env, configuration), functions)
         hooks, ask = options.get("hooks", ()), options.get("approver")
-        additions = Additions(functions, hooks if isinstance(hooks, Hooks) else merged(*hooks))
+        additions = Additions(
+            functions, hooks if isinstance(hooks, Hooks) else reduce(Hooks.then, hooks, NO_HOOKS)
+        )
         async with AsyncExitStack() as stack:
             scrubber = Scrubber()
             guild = await stack.enter_async_context(

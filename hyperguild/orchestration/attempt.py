@@ -41,14 +41,8 @@ from hyperguild.domain.events import (
     VerdictGiven,
     Warned,
 )
-from hyperguild.domain.messages import (
-    FinishReason,
-    Message,
-    ReasoningDelta,
-    TextDelta,
-    as_record,
-    call_record,
-)
+from hyperguild.domain.message_records import as_record, call_record
+from hyperguild.domain.messages import FinishReason, Message, ReasoningDelta, TextDelta
 from hyperguild.domain.records import (
     Attempt,
     Cause,

@@ -10,7 +10,8 @@ from typing import Any
 from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.transcript import repaired
 from hyperguild.domain.chain import Chain
-from hyperguild.domain.messages import Message, as_record, from_record
+from hyperguild.domain.message_records import as_record, from_record
+from hyperguild.domain.messages import Message
 from hyperguild.domain.records import RESUMABLE, Attempt, Step, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import LITERAL, placeholders_in

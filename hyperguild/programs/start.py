@@ -8,6 +8,8 @@ import os
 import signal
 from typing import Any
 
+_POLL_S = 0.005
+
 
 async def start_program(*argv: str, **options: Any) -> asyncio.subprocess.Process:
     """Do what `asyncio.create_subprocess_exec` does, in a session of its own; cancellation leaves nothing.
@@ -27,7 +29,7 @@ async def start_program(*argv: str, **options: Any) -> asyncio.subprocess.Proces
             with contextlib.suppress(asyncio.CancelledError):  # it is being cancelled as it is
                 await asyncio.wait((starting,))
         if starting.exception() is None:
-            _kill(starting.result())
+            await _kill(starting.result())
         raise
 
 
@@ -36,7 +38,10 @@ def close_pipes(process: asyncio.subprocess.Process) -> None:
     process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     close_pipes(process)
+    while process.returncode is None:  # until it is collected; nothing survives that signal
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(_POLL_S)

@@ -6,8 +6,6 @@ import asyncio
 import json
 import math
 import os
-import shutil
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +28,8 @@ from hyperguild.domain.records import CheckResult
 from hyperguild.domain.text import cleaned, clipped, clipped_tail, encodable
 from hyperguild.errors import VerifierError
 from hyperguild.programs.environment import reduced_environment
-from hyperguild.programs.run import OutputLimit, ProgramEnd, run_program
+from hyperguild.programs.find import ProgramNotFound, find_program
+from hyperguild.programs.run import OutputLimit, run_program
 from hyperguild.verification.fences import fenced_blocks, less_code_fence
 from hyperguild.verification.subject import Subject
 
@@ -183,8 +182,8 @@ async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
 
 async def _command_fault(check: CommandCheck, answer: str) -> str:
     environment = reduced_environment(os.environ)
-    program = _program(check, environment.get("PATH", os.defpath))
     try:
+        program = find_program(check.argv[0], check.folder, environment.get("PATH", os.defpath))
         end = await run_program(
             [str(program), *check.argv[1:]],
             stdin=encodable(answer).encode(),
@@ -193,6 +192,8 @@ async def _command_fault(check: CommandCheck, answer: str) -> str:
             timeout_s=check.timeout_s,
             keep=OutputLimit(tail_bytes=4 * MESSAGE_CHARS_MAX),
         )
+    except ProgramNotFound as error:  # a check that cannot run refuses every answer
+        raise VerifierError(f"check command {error}", hint=error.hint) from error
     except (OSError, ValueError) as error:  # no interpreter, wrong format, null bytes in argv
         raise VerifierError(f"check command cannot be run: {check.argv[0]}: {error}") from error
     if end.exit_code == 0:
@@ -200,29 +201,7 @@ async def _command_fault(check: CommandCheck, answer: str) -> str:
     said = clipped_tail(_readable(end.output), MESSAGE_CHARS_MAX)
     if end.exit_code is None:
         return _headed(f"{check.argv[0]} was not done after {check.timeout_s:g} s", said)
-    return said or f"{check.argv[0]} {_how_it_ended(end)} and said nothing"
-
-
-def _program(check: CommandCheck, path: str) -> Path:
-    """Find the program. Raises `VerifierError`: a check that cannot run refuses every answer."""
-    if not check.folder.is_dir():
-        raise VerifierError(f"check command cannot be run: no folder {check.folder}")
-    name = check.argv[0]
-    wanted = str(check.folder / name) if "/" in name else name
-    found = shutil.which(wanted, path=path)
-    if found is not None:
-        return Path(found).absolute()
-    if "/" in name and Path(wanted).is_file():
-        raise VerifierError(f"check command is not executable: {wanted}", hint=f"chmod +x {wanted}")
-    raise VerifierError(f"check command not found: {wanted}")
-
-
-def _how_it_ended(end: ProgramEnd) -> str:
-    if end.exit_code is not None and end.exit_code < 0:
-        number = -end.exit_code
-        named = number in {member.value for member in signal.Signals}
-        return f"was killed by {signal.Signals(number).name if named else f'signal {number}'}"
-    return f"exited with {end.exit_code}"
+    return said or f"{check.argv[0]} {end.in_words()} and said nothing"
 
 
 def _readable(output: bytes) -> str:

@@ -17,7 +17,8 @@ from hyperguild.agent.toolbox import Rules
 from hyperguild.agent.transcript import INTERRUPTED, faults
 from hyperguild.agent.watch import CallBegan, CallEnded, HookFailed, Injected, Replaced
 from hyperguild.domain.agent import AgentPolicy
-from hyperguild.domain.messages import Completion, Message, as_record
+from hyperguild.domain.message_records import as_record
+from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
 from hyperguild.domain.usage import Price, Usage
 from hyperguild.errors import CommandError, HyperguildError

@@ -21,6 +21,7 @@ from hyperguild.agent.terms import LoopEnd
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import CallBegan, CallEnded, KeptStep
 from hyperguild.domain.agent import AgentPolicy
+from hyperguild.domain.message_records import as_record
 from hyperguild.domain.messages import (
     Finish,
     FinishReason,
@@ -32,7 +33,6 @@ from hyperguild.domain.messages import (
     ToolCallDelta,
     UsageReport,
     VerbatimContent,
-    as_record,
 )
 from hyperguild.domain.tools import ToolError
 from hyperguild.domain.usage import Price, Usage

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.domain.messages import Image, Message, Verbatim, as_record, from_record
+from hyperguild.domain.message_records import as_record, from_record
+from hyperguild.domain.messages import Image, Message, Verbatim
 from hyperguild.domain.tools import ToolCall, ToolResult
 
 texts = st.text(max_size=20)

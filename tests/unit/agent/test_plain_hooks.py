@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hyperguild.agent.hooks import Control, Denied
-from hyperguild.agent.plain_hooks import hooks, merged
+from hyperguild.agent.plain_hooks import hooks
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.tools import ToolCall, ToolResult
 
@@ -75,9 +75,7 @@ def test_c7_terms_hold_for_all_hooks_of_one_call() -> None:
     (by_default,), (given,) = plain.pre_tool, timed.pre_tool
     assert (by_default.tools, by_default.timeout_s, by_default.fail_open) == (("*",), 30.0, False)
     assert (given.tools, given.timeout_s, given.fail_open, given.on_error) == (("fs_*",), 2, True, "ignore")
-    both = merged(timed, plain)
-    assert both.pre_tool == (given, by_default)
-    assert merged() == hooks()
+    assert timed.then(plain).pre_tool == (given, by_default)
 
 
 async def test_what_means_nothing_is_the_hooks_own_error() -> None:

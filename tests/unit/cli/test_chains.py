@@ -338,6 +338,28 @@ def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]
 
 
+def test_show_of_hooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guard = "{argv: [scripts/guard, a b], tools: [shell, 'fs_*']}"
+    hooks = f"{{pre_tool: [{guard}, {{argv: [b], fail_open: true}}], post_tool: [[c]], stop: [[d]]}}"
+    write(tmp_path, f"{ONE_CHAIN}hooks: {hooks}\n")
+    found = shown(capsys)["hooks"]
+    assert found["pre_tool"][0] == {
+        "argv": ["scripts/guard", "a b"],
+        "tools": ["shell", "fs_*"],
+        "timeout_s": 30,
+        "fail_open": False,
+    }
+    assert found["stop"] == [{"argv": ["d"], "timeout_s": 30, "on_error": "ignore"}]
+    _, out, _ = run(capsys, "chains", "show")
+    assert [" ".join(line.split()) for line in out.partition("\nhooks  ")[2].splitlines()] == [
+        "of every chain",
+        "pre_tool scripts/guard 'a b' for shell, fs_*; within 30 s; if it fails, the call is denied",
+        "b for *; within 30 s; if it fails, it is passed over",
+        "post_tool c for *; within 30 s; if it fails, the result is withheld",
+        "stop d within 30 s; if it fails, it is passed over",
+    ]
+
+
 def test_show_of_a_chain_without_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(
         tmp_path,

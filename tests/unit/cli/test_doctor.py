@@ -404,6 +404,21 @@ def test_programs_that_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("plain is not executable" in message for message in errors)
 
 
+def test_hooks_are_looked_at_and_not_run(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(fleet.url, hooks={"pre_tool": [["./guard"]], "stop": [["sh", "-c", "touch ran"], ["no-such-hook"]]})
+    Path("guard").write_text("#!/bin/sh\n", encoding="utf-8")
+    Path("guard").chmod(0o700)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    code, findings = doctor(capsys, "--config", "../chains.yaml")
+    assert code == 1
+    ours = [(one["area"], one["level"]) for one in findings if one["area"].startswith("hook ")]
+    assert ours == [("hook pre_tool", "ok"), ("hook stop", "ok"), ("hook stop", "error")]
+    assert not list(tmp_path.rglob("ran"))
+
+
 def test_mcp_servers_are_looked_at_and_not_started(
     fleet: FleetProcess, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,22 @@ def test_trusting(load: Load, store: TrustStore, tmp_path: Path) -> None:
         require_trust(FoundConfig(tmp_path / "elsewhere/chains.yaml", discovered=True), configuration, store)
 
 
+def test_a_discovered_file_with_hooks_is_refused_until_they_are_trusted(
+    load: Load, store: TrustStore, tmp_path: Path
+) -> None:
+    harmless = endpoint("{kind: openai, base_url: http://127.0.0.1}")
+    text = harmless + "hooks: {pre_tool: [[scripts/guard, --strict]]}\n"
+    found = FoundConfig(tmp_path / "chains.yaml", discovered=True)
+    require_trust(found, load(harmless), store)
+    with pytest.raises(TrustError, match="runs: scripts/guard --strict"):
+        require_trust(found, load(text), store)
+    store.trust(found.path, load(text).powers)
+    require_trust(found, load(text.replace("[[", "[{tools: shell, argv: [").replace("]]", "]}]")), store)
+    for other in ("scripts/guard]", "scripts/guard, --lax]", "scripts/other, --strict]"):
+        with pytest.raises(TrustError):
+            require_trust(found, load(text.replace("scripts/guard, --strict]", other)), store)
+
+
 def test_what_comes_out_of_the_environment_counts(load: Load, store: TrustStore, tmp_path: Path) -> None:
     text = endpoint('{kind: openai, base_url: "http://${HOST}", api_key_env: MY}')
     found = FoundConfig(tmp_path / "chains.yaml", discovered=True)

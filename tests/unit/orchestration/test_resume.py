@@ -12,7 +12,8 @@ from builders import attempt, chain, tier
 
 from hyperguild.agent.transcript import faults
 from hyperguild.domain.chain import Chain
-from hyperguild.domain.messages import Message, as_record, call_record
+from hyperguild.domain.message_records import as_record, call_record
+from hyperguild.domain.messages import Message
 from hyperguild.domain.records import Attempt, ErrorInfo, RunResult, Step, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
