@@ -138,7 +138,7 @@ async def open_guild(
         caller = ModelCaller(clients, probe, clock, random.random)
         for server in configuration.mcp_servers.values():
             _learn_servers_secrets(server, scrubber)
-        source = _ToolsOnDemand(env, approver, configuration, additions.functions)
+        source = _ToolsOnDemand(env, approver, configuration, additions.functions, clock)
         stack.push_async_callback(source.aclose)
         hooks = additions.hooks
         if configuration.hooks:
@@ -159,8 +159,10 @@ class _ToolsOnDemand:
         approver: Approver | None,
         configuration: Configuration,
         functions: Sequence[Tool],
+        clock: Clock,
     ) -> None:
         self._env = env
+        self._clock = clock
         self._approver = approver
         self._configuration = configuration
         self._functions = functions
@@ -173,12 +175,14 @@ class _ToolsOnDemand:
             return NoTools().open(request, tier, session_id)
         if self._workbench is None:
             from hyperguild.adapters.tools.workbench import Workbench  # noqa: PLC0415  # start-up
+            from hyperguild.adapters.tools.worktree import Worktrees  # noqa: PLC0415  # start-up
 
             state = user_folder(self._env, "XDG_STATE_HOME", ".local/state")
             keys = [one.key.file for one in self._configuration.endpoints.values() if one.key is not None]
             self._workbench = Workbench(
                 self._env,
                 state / "results",
+                Worktrees(self._env, state / "worktrees", self._clock, system_ids(self._clock)),
                 approver=self._approver,
                 # The session log has what other runs were told, in every folder.
                 hidden=[state, *(file for file in keys if file is not None)],

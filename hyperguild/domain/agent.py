@@ -60,9 +60,9 @@ class WorkOrder:
 
     `skill_tools` are the skill's `allowed-tools`, None where it has none; `skill_patterns` limits some of
     them to some arguments (tool, pattern). `skill_folder` is what `skill:/` stands for. `only_tools` limits
-    the run further; `allow_paths` are opened beside `folder`, the work directory. `permission_mode` None:
-    that of the tier. `built_in` False: nothing is offered but what the calling program brings itself. All
-    paths are absolute.
+    the run further; `allow_paths` are opened beside `folder`, the work directory; `readable` is shown to
+    commands besides, whatever lies around it. `permission_mode` None: that of the tier. `built_in` False:
+    nothing is offered but what the calling program brings itself. All paths are absolute.
     """
 
     folder: Path
@@ -73,3 +73,4 @@ class WorkOrder:
     allow_paths: tuple[Path, ...] = ()
     permission_mode: PermissionMode | None = None
     built_in: bool = True
+    readable: tuple[Path, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.source import ToolSource
+from hyperguild.agent.source import AttemptTools, ToolSource
 from hyperguild.agent.terms import LoopTools
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.domain.chain import Model, Tier
@@ -37,7 +37,7 @@ from hyperguild.domain.records import (
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage, total_cost_usd
-from hyperguild.errors import StoreError
+from hyperguild.errors import StoreError, UsageError
 from hyperguild.inference.background import background
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Pause
@@ -83,7 +83,8 @@ async def walk(
     is continued keeps its id, its attempts and what it has cost; the seconds of its budget begin anew.
 
     Raises `ChainExhaustedError` or `BudgetExceededError`, both with the result, and `StoreError`; also
-    `UsageError` where a run that is to be continued is under way elsewhere, or has ended. Every attempt is
+    `UsageError` where a run that is to be continued is under way elsewhere, or has ended, or where an
+    attempt's work directory cannot be used, which the log has as an interrupted run. Every attempt is
     durable before the next one begins and before this returns. Cancelling stops the model call at once,
     records the attempt under way and the run as `cancelled`, and passes on.
     """
@@ -123,6 +124,9 @@ class _Walk:
                 ending = await self._to_the_end()
         except asyncio.CancelledError:
             await self._finish("cancelled", None)
+            raise
+        except UsageError:  # the work directory cannot be used
+            await self._finish("interrupted", None)
             raise
         return await self._conclude(ending)
 
@@ -224,11 +228,19 @@ class _Walk:
                 attempt = await under_way.run(self._verifier)
             except asyncio.CancelledError:
                 await self._record(under_way.record(CANCELLED), under_way.open_steps)
+                await self._settle(given, accepted=False)
                 raise
             if isinstance(attempt, Pause):
                 return attempt
             await self._record(attempt, under_way.open_steps)
+            await self._settle(given, accepted=attempt.verdict == "accept")
             return None
+
+    async def _settle(self, given: AttemptTools, *, accepted: bool) -> None:
+        """Merge a work directory of the attempt's own, or put it aside: once the attempt is durable."""
+        if given.settle is not None:
+            for warning in await given.settle(accepted):
+                self._emit(Warned, message=warning)
 
     async def _keep_step(self, step: Step) -> None:
         await self._tools.store.record_step(self._run_id, step)

@@ -55,7 +55,8 @@ _FLAGS = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "
 class Bounds:
     """What a command may reach. `work` and `allowed` it may write; `network`: whether it has one.
 
-    `readable` is shown to it even below `/tmp`; `hidden` is not shown to it at all. `scratch` is what it sees
+    `readable` is shown to it even below `/tmp`; `hidden` is not shown to it at all, but for what of the
+    others is in it. `scratch` is what it sees
     as `/tmp`: None for an empty one at each call.
     """
 
@@ -103,6 +104,7 @@ class Sandbox:
         writable = _outermost((bounds.work, *bounds.allowed))
         if any(path == Path("/") for path in writable):
             raise ValueError("the whole file system is writable")
+        around, others = _parted((*self._secrets(), *bounds.hidden), (*writable, *bounds.readable))
         return [
             self.program,
             *_FLAGS,
@@ -110,10 +112,11 @@ class Sandbox:
             *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
             *_temporary(bounds.scratch),
             *_run_folder(network=bounds.network),
+            *_hiding(around, ()),
             *_mounts("--ro-bind-try", bounds.readable),
             *_mounts("--bind", writable),
             *_mounts("--ro-bind", _kept(writable)),
-            *_hiding([*self._secrets(), *bounds.hidden], writable),
+            *_hiding(others, writable),
             *("--setenv", "TMPDIR", "/tmp", "--setenv", "XDG_CACHE_HOME", "/tmp/.cache"),  # noqa: S108
             *("--chdir", str(bounds.work), "--"),
         ]
@@ -242,6 +245,16 @@ def _kept(writable: Iterable[Path]) -> Iterator[Path]:
             # Through a link it is another's file, and a mount point cannot be a link.
             if os.path.exists(path) and Path(os.path.realpath(path)) == path:  # noqa: PTH110  # never raises
                 yield path
+
+
+def _parted(hidden: Iterable[Path], shown: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Part what is to be hidden: first what lies around something shown, which is mounted on top of it."""
+    around: list[Path] = []
+    others: list[Path] = []
+    for path in dict.fromkeys(Path(os.path.realpath(one)) for one in hidden):
+        holds = any(other != path and other.is_relative_to(path) for other in shown)
+        (around if holds else others).append(path)
+    return around, others
 
 
 def _hiding(paths: Iterable[Path], writable: Sequence[Path]) -> Iterator[str]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from hyperguild.adapters.tools.changing import FsEdit, FsWrite
 from hyperguild.adapters.tools.files import file_tools, paths_of
 from hyperguild.adapters.tools.own_names import OWN_NAMES
+from hyperguild.adapters.tools.places import Origin
 from hyperguild.adapters.tools.results import PREFIX, ResultFiles, most_chars
 from hyperguild.adapters.tools.roots import Roots
 from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
 from hyperguild.adapters.tools.shell import ShellLimits, ShellTool
+from hyperguild.adapters.tools.worktree import Worktrees
 from hyperguild.agent.permissions import (
     Ask,
     Deny,
@@ -51,8 +53,8 @@ class Workbench:
     """A `ToolSource` over the file tools, the shell and MCP servers. Close it with `aclose`.
 
     `env` is the environment of commands, less what is secret; large results go below `results`, a folder for
-    each session. Without an `approver` nobody is there to ask. `hidden` is out of the sight of commands in a
-    sandbox. Of the `servers`, each is opened when an
+    each session; `worktrees` makes those of tiers that ask for one. Without an `approver` nobody is there to
+    ask. `hidden` is out of the sight of commands in a sandbox. Of the `servers`, each is opened when an
     attempt may first be offered tools of it, and stays open for all that follow. `functions` are tools that
     the calling program brings: it has asked for and allowed them by that, so that they are offered unless
     skill or run leave them out, and run unless a rule or the mode forbids it or a rule wants to be asked.
@@ -62,6 +64,7 @@ class Workbench:
         self,
         env: Mapping[str, str],
         results: Path,
+        worktrees: Worktrees,
         *,
         approver: Approver | None = None,
         hidden: Sequence[Path] = (),
@@ -70,6 +73,7 @@ class Workbench:
     ) -> None:
         self._env = env
         self._results = results
+        self._worktrees = worktrees
         self._approver = approver
         self._hidden = tuple(hidden)
         self._sandboxes = SandboxFinder(env)
@@ -88,6 +92,23 @@ class Workbench:
         self, request: RunRequest, tier: Tier, session_id: str
     ) -> AsyncGenerator[AttemptTools, None]:
         """See `ToolSource.open`."""
+        order = request.work
+        if order is None or not _wants_worktree(order, tier):
+            async with self._open(request, tier, session_id) as given:
+                yield given
+            return
+        origin = Origin(request.skill, tier.model.name, session_id)
+        async with (
+            self._worktrees.open(order, origin) as worktree,
+            self._open(replace(request, work=worktree.order), tier, session_id) as given,
+        ):
+            warnings = (*worktree.warnings, *given.warnings)
+            yield replace(given, warnings=warnings, settle=worktree.settle)
+
+    @asynccontextmanager
+    async def _open(
+        self, request: RunRequest, tier: Tier, session_id: str
+    ) -> AsyncGenerator[AttemptTools, None]:
         order = request.work
         limits = None if order is None else _limits(order, tier)
         brought = () if order is None else self._brought(order)
@@ -119,7 +140,7 @@ class Workbench:
             bounds = Bounds(
                 order.folder,
                 order.allow_paths,
-                () if order.skill_folder is None else (order.skill_folder,),
+                (*order.readable, *(() if order.skill_folder is None else (order.skill_folder,))),
                 (*self._hidden, self._results),
             )
             shell_limits = ShellLimits(max(tier.agent.tool_timeout_s - OUTPUT_MARGIN_S, 1.0))
@@ -222,6 +243,16 @@ def _limits(order: WorkOrder, tier: Tier) -> tuple[tuple[str, ...], ...]:
         return ((),)
     asked = (order.skill_tools or ()) if tier.agent.tools is None else tier.agent.tools
     return (asked, *(globs for globs in (order.skill_tools, order.only_tools) if globs is not None))
+
+
+def _wants_worktree(order: WorkOrder, tier: Tier) -> bool:
+    """Tell whether an attempt gets a worktree; where no tool of ours may change a file it needs none."""
+    if tier.agent.workspace == "shared" or not tier.model.tools:
+        return False
+    if (order.permission_mode or tier.agent.permission_mode) in {"deny", "plan"}:
+        return False
+    limits = _limits(order, tier)
+    return any(_named(name, limits) for name in ("fs_write", "fs_edit", "shell"))
 
 
 def _named(name: str, limits: Sequence[Sequence[str]]) -> bool:

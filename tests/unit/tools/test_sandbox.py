@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from file_tools import names_in
-from shells import becomes, sh, working_sandbox
+from shells import becomes, found, sh, working_sandbox
 
 from hyperguild.adapters.tools import sandbox as module
 from hyperguild.adapters.tools.sandbox import Bounds, NoSandbox, Sandbox, SandboxFinder, find_sandbox
@@ -27,6 +27,7 @@ print(json.dumps([type(found).__name__, found.line]))
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
+    found()  # once, outside of the event loop
     (tmp_path / "work").mkdir()
     return tmp_path.resolve()
 
@@ -259,6 +260,19 @@ async def test_c3_a_folder_that_the_user_opened_is_not_hidden(base: Path, work: 
     (base / "home" / ".aws" / "config").write_text("region")
     tool = shell(Bounds(work, allowed=(base / "home" / ".aws",)), base / "home")
     assert await sh(tool, "cat ~/.aws/config") == "exit code 0\nregion"
+
+
+async def test_c3_what_lies_around_an_opened_folder_stays_hidden(base: Path, work: Path) -> None:
+    for name in ("state/mine", "state/shown", "state/others"):
+        (base / name).mkdir(parents=True)
+        (base / name / "file").write_text(f"{name}\n")
+    (base / "state" / "log").write_text("the log\n")
+    state = base / "state"
+    bounds = Bounds(state / "mine", readable=(state / "shown",), hidden=(state,))
+    result = await sh(shell(bounds), "ls ..; cat file ../shown/file; echo new | tee made ../shown/made >&2")
+    assert result.startswith("exit code 1\nmine\nshown\nstate/mine\nstate/shown\n")
+    assert "Read-only file system" in result
+    assert (state / "mine" / "made").read_text() == "new\n"
 
 
 async def test_c3_hooks_and_configuration_of_git_are_kept_and_git_works(work: Path) -> None:
