@@ -18,13 +18,14 @@ from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
+from hyperguild.adapters.probes.windows import ServerOf, ServerWindows, local_server
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.source import AttemptTools, NoTools, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
-from hyperguild.domain.chain import Endpoint, Model, Tier
+from hyperguild.domain.chain import Endpoint, EndpointKind, Model, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.mcp import McpServer
@@ -121,13 +122,14 @@ async def open_guild(
         stack.push_async_callback(keys.aclose)
         clients: dict[str, ModelClient] = {}
         hosts: dict[str, ModelHost] = {}
+        embedded: dict[str, EmbeddedClient] = {}
         for endpoint in configuration.endpoints.values():
             _learn_secrets(endpoint, env, scrubber)
             client: ModelClient
             if endpoint.kind == "embedded":
                 host = hosts[endpoint.name] = open_host(endpoint, env)
                 stack.push_async_callback(host.aclose)
-                client = EmbeddedClient(endpoint, host, keys, transport)
+                client = embedded[endpoint.name] = EmbeddedClient(endpoint, host, keys, transport)
             else:
                 client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
@@ -135,7 +137,13 @@ async def open_guild(
         swap_probe = LlamaSwapProbe(keys, clock, transport)
         stack.push_async_callback(swap_probe.aclose)
         probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})
-        caller = ModelCaller(clients, probe, clock, random.random)
+        servers: dict[EndpointKind, ServerOf] = {
+            "llama-swap": swap_probe.server_of,
+            "openai": local_server,
+            "embedded": lambda model: embedded[model.endpoint.name].server_of(model),
+        }
+        windows = ServerWindows(keys, clock, servers, transport)
+        caller = ModelCaller(clients, probe, clock, random.random, windows)
         for server in configuration.mcp_servers.values():
             _learn_servers_secrets(server, scrubber)
         source = _ToolsOnDemand(env, approver, configuration, additions.functions, clock)

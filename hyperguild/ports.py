@@ -53,6 +53,26 @@ class WarmProbe(Protocol):
         ...
 
 
+class WindowSource(Protocol):
+    """Knows the windows of models from their servers."""
+
+    async def window(self, model: Model) -> int | None:
+        """Return how many tokens one request may have, as the model's server says; None where it does not.
+
+        Asks at most once for each load of the model, for at most `probe_timeout_ms`. Loads nothing and never
+        raises, but for cancellation.
+        """
+        ...
+
+    def known(self, model: Model) -> int | None:
+        """Return what the server last said, without asking it."""
+        ...
+
+    def forget(self, model: Model) -> None:
+        """Take note that the model is being loaded: its window may be another one from now on."""
+        ...
+
+
 class WriteBarrier(Protocol):
     """Where a tool that may have been started early waits before it changes anything."""
 

@@ -16,7 +16,7 @@ from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import StoredRun
 from hyperguild.domain.text import nearest
-from hyperguild.domain.tools import ToolSpec
+from hyperguild.domain.tools import ToolChoice, ToolSpec
 from hyperguild.errors import UsageError
 from hyperguild.skills.manifest import Skill
 
@@ -41,6 +41,7 @@ class ToolOptions:
     allow_paths: tuple[Path, ...] = ()
     tools: tuple[str, ...] | None = None
     permission_mode: PermissionMode | None = None
+    tool_choice: ToolChoice | None = None
 
 
 def work_order(
@@ -63,6 +64,7 @@ def work_order(
         allow_paths=tuple(path.resolve() for path in options.allow_paths),
         permission_mode=options.permission_mode,
         built_in=built_in,
+        tool_choice=options.tool_choice or "auto",
     )
 
 

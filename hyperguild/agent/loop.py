@@ -38,13 +38,12 @@ from hyperguild.domain.messages import (
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
-    ToolChoice,
     UsageReport,
     Verbatim,
 )
 from hyperguild.domain.records import ModelUse
 from hyperguild.domain.text import clipped_tail
-from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
+from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import ContextOverflowError, ModelError
 from hyperguild.inference.events import CallEvent, Reset
@@ -105,6 +104,7 @@ class AgentLoop:
         )
         self._steps = StepBudget(request.policy.max_steps)
         self._cut_off: list[str] = []
+        self._pauses = 0
         self._said = ""
         self._spent = Usage()
         self._conversation = self._begun(request)
@@ -216,6 +216,8 @@ class AgentLoop:
         """Make one model call and execute what it asks for; return the end, if that is it."""
         await self._before_step()
         tools, choice = self._routing.offer()
+        if choice == "auto" and self._steps.used == 0:
+            choice = self._request.tool_choice
         if await self._summaries.make_room(tools):
             return None  # that has cost time and money, which are to be looked at again
         sent = repaired(self._summaries.view(), self._ids.new_id)
@@ -287,7 +289,13 @@ class AgentLoop:
         self._detectors.start_step()
         self._watch.observe(StepBegan(step.position))
         completion = await self._caller.complete(
-            ModelRequest(request.model, tuple(messages), tools=tools, tool_choice=choice),
+            ModelRequest(
+                request.model,
+                tuple(messages),
+                tools=tools,
+                tool_choice=choice,
+                provider_tools=request.model.tools,
+            ),
             self._allowance.limits(),
             retry=replace(request.retry, retries=min(request.retry.retries, self._steps.left)),
             warm_state=request.warm_state
@@ -405,10 +413,16 @@ class AgentLoop:
     async def _answer(self, completion: Completion) -> LoopEnd | None:
         """Take an answer without calls: the last one, or one that goes on."""
         self._conversation.since.append(self._answered(completion, ()))
+        self._pauses = self._pauses if self._cut_off else 0
+        if completion.finish_reason == "paused":  # it gets its turn back as it is, and goes on
+            await self._keep()
+            self._cut_off.append(completion.text)
+            self._pauses += 1
+            return None
         if (
             completion.finish_reason == "length"
             and completion.text
-            and len(self._cut_off) < MOST_CONTINUATIONS
+            and len(self._cut_off) - self._pauses < MOST_CONTINUATIONS
         ):
             self._inject(CONTINUE)
             await self._keep()
@@ -447,7 +461,14 @@ class AgentLoop:
         content = completion.content if calls == completion.tool_calls else ()
         own = Verbatim(self._request.model.name, content) if content else None
         reasoning = self._open_message(self._open).reasoning if self._open is not None else ""
-        return Message("assistant", completion.text, tool_calls=calls, verbatim=own, reasoning=reasoning)
+        return Message(
+            "assistant",
+            completion.text,
+            tool_calls=calls,
+            verbatim=own,
+            reasoning=reasoning,
+            sources=completion.sources,
+        )
 
     def _open_message(self, step: _OpenStep) -> Message:
         """Return what a step has said so far."""

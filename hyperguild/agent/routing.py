@@ -7,9 +7,8 @@ from typing import Any
 
 from hyperguild.domain.agent import TwoStageMode
 from hyperguild.domain.chain import Model
-from hyperguild.domain.messages import ToolChoice
 from hyperguild.domain.text import one_line
-from hyperguild.domain.tools import ToolCall, ToolCategory, ToolSpec
+from hyperguild.domain.tools import ToolCall, ToolCategory, ToolChoice, ToolSpec
 
 SELECT = "select_category"
 SMALL_WINDOW = 16_384

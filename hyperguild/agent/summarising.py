@@ -95,8 +95,10 @@ class Summariser:
 
         Returns whether the model was asked for a summary, in vain or not.
         """
-        window = self._terms.model.context_window
-        if window is None or not self._conversation.since:
+        if not self._conversation.since:
+            return False  # the model has not answered yet: its server has nothing to say of its window
+        window = await self._tools.caller.window(self._terms.model)
+        if window is None:
             return False
         if self._terms.model.label == "local" and self.estimate(tools) > window * SHRINK_AT:
             self._shrinker.move(self._conversation.messages)

@@ -12,7 +12,7 @@ from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import FinishReason, Message
 from hyperguild.domain.records import Cause, WarmState
-from hyperguild.domain.tools import ToolCall
+from hyperguild.domain.tools import ToolCall, ToolChoice
 from hyperguild.inference.call import ModelCaller
 from hyperguild.ports import Clock, IdSource
 
@@ -22,6 +22,7 @@ class LoopRequest:
     """What an attempt is to do, and within which bounds. `prompt` ends with the task.
 
     `limits` are those of each model call; `time_left_s` and `cost_left_usd` those of all of them together.
+    `tool_choice` binds the first step alone, so that the attempt can end.
     `resume` is where the attempt left off, if it is continued; its transcript then takes the prompt's place.
     """
 
@@ -34,6 +35,7 @@ class LoopRequest:
     time_left_s: float | None = None
     cost_left_usd: float | None = None
     resume: Resumption | None = None
+    tool_choice: ToolChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)

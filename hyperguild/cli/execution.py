@@ -352,6 +352,7 @@ def _tool_options(options: dict[str, Any]) -> ToolOptions:
         allow_paths=options.pop("allow_paths"),
         tools=names,
         permission_mode=options.pop("permission_mode"),
+        tool_choice=options.pop("tool_choice"),
     )
 
 

@@ -10,6 +10,7 @@ import click
 
 from hyperguild.cli.options import Settings
 from hyperguild.domain.agent import PermissionMode
+from hyperguild.domain.tools import ToolChoice
 from hyperguild.errors import UsageError
 
 RUN_EPILOG = """\b
@@ -117,6 +118,11 @@ def tool_options(command: Any) -> Any:
             ),
             click.option(
                 "--permission-mode", type=modes, help="What happens to a call that no rule decides."
+            ),
+            click.option(
+                "--tool-choice",
+                type=click.Choice(get_args(ToolChoice)),
+                help="Whether a model may, must or must not call a tool in its first step.",
             ),
         ]
     ):

@@ -78,6 +78,9 @@ def _said(page: Page, message: dict[str, Any], *, whole: bool) -> None:
         page.add((f"  {line}", ""), hang=2)
     for call in message.get("tool_calls") or ():
         page.add((f"  → {call_line(call)}", "cyan"), hang=4)
+    for source in message.get("sources") or ():
+        named = one_line(f"{source.get('title', '')} {source.get('url', '')}", CALL_CHARS)
+        page.add((f"  source: {named}", "dim"), hang=4)
 
 
 def _lines(text: str, *, whole: bool) -> list[str]:

@@ -18,6 +18,7 @@ from hyperguild.domain.chain import (
     EngineSettings,
     KeySource,
     Model,
+    ProviderTool,
     TimeLimits,
 )
 from hyperguild.domain.usage import Price
@@ -108,7 +109,23 @@ class ModelTable:
             tools=raw.tools,
             json_schema=raw.json_schema,
             gguf=self._file(raw.gguf),
+            provider_tools=self._provider_tools(path, raw, endpoint),
         )
+
+    def _provider_tools(
+        self, path: DocumentPath, raw: schema.Model, endpoint: Endpoint
+    ) -> tuple[ProviderTool, ...]:
+        """Return the tools of the provider, and note those that cannot be."""
+        if raw.provider_tools and endpoint.kind not in {"anthropic", "openai"}:
+            why = f"endpoints of kind {endpoint.kind} take none"
+            self._report.add((*path, "provider_tools"), why, at_key=True)
+        if raw.provider_tools and not raw.tools:
+            self._report.add((*path, "provider_tools"), "needs `tools: true`", at_key=True)
+        for place, tool in enumerate(raw.provider_tools):
+            if tool.runner is not None and endpoint.kind != "anthropic":
+                why = "is for tools of Anthropic's that the client executes"
+                self._report.add((*path, "provider_tools", place, "runner"), why, at_key=True)
+        return tuple(ProviderTool(tool.definition(), tool.runner) for tool in raw.provider_tools)
 
 
 def tuned(model: Model, entry: schema.Tier | schema.Judge) -> Model:

@@ -35,6 +35,7 @@ from hyperguild.config.schema_parts import (
     WholeNumber,
     refused,
 )
+from hyperguild.config.schema_provider_tools import ProviderTools
 
 
 class _AnyEndpoint(Entry):
@@ -175,6 +176,9 @@ class Model(_Tunable):
     gguf: Text | None = Field(
         None,
         description="The model file, of models on an embedded endpoint alone; beside chains.yaml, or ~/…",
+    )
+    provider_tools: ProviderTools = Field(
+        (), description="Tools of the provider's own, such as its web search, that the model may use."
     )
 
 

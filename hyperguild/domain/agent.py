@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hyperguild.domain.tools import ToolChoice
+
 TwoStageMode = Literal["auto", "always", "never"]
 
 Workspace = Literal["shared", "worktree"]
@@ -62,7 +64,8 @@ class WorkOrder:
     them to some arguments (tool, pattern). `skill_folder` is what `skill:/` stands for. `only_tools` limits
     the run further; `allow_paths` are opened beside `folder`, the work directory; `readable` is shown to
     commands besides, whatever lies around it. `permission_mode` None: that of the tier. `built_in` False:
-    nothing is offered but what the calling program brings itself. All paths are absolute.
+    nothing is offered but what the calling program brings itself. `tool_choice` binds the first step of an
+    attempt. All paths are absolute.
     """
 
     folder: Path
@@ -74,3 +77,4 @@ class WorkOrder:
     permission_mode: PermissionMode | None = None
     built_in: bool = True
     readable: tuple[Path, ...] = ()
+    tool_choice: ToolChoice = "auto"

@@ -76,6 +76,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderTool:
+    """A tool that the provider defines, `definition` as its API takes it (`type`, mostly `name`).
+
+    The provider executes it itself, or, where there is a `runner`, our tool of that name does.
+    """
+
+    definition: Mapping[str, Any]
+    runner: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its calls are named by."""
+        return str(self.definition.get("name", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model that answers: its name in chains.yaml, and the name its endpoint knows it by (`upstream`).
 
@@ -99,6 +115,7 @@ class Model:
     tools: bool = True
     json_schema: bool = True
     gguf: Path | None = None
+    provider_tools: tuple[ProviderTool, ...] = ()
 
     def cost_usd(self, usage: Usage) -> float | None:
         """Price the usage in USD; 0 for a local model without a price, None for another: never a guess."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from hyperguild.domain.messages import Message, Role, Verbatim
+from hyperguild.domain.messages import Message, Role, Source, Verbatim
 from hyperguild.domain.tools import ToolCall, ToolResult
 
 
@@ -16,7 +16,7 @@ def as_record(message: Message) -> dict[str, Any]:
 
     `tool_calls` are `{id, name, arguments}` (`raw` and `fault` where the arguments are no object); a tool's
     message has `tool_call_id`, `name`, `is_error`, and where they are known `started_at`, `ended_at` and
-    `ran_with`. Images are not kept.
+    `ran_with`. `sources` are `{url, title}`. Images are not kept.
     """
     record: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_calls:
@@ -33,6 +33,8 @@ def as_record(message: Message) -> dict[str, Any]:
         record["reasoning"] = message.reasoning
     if message.verbatim is not None:
         record["verbatim"] = {"model": message.verbatim.model, "content": list(message.verbatim.content)}
+    if message.sources:
+        record["sources"] = [{"url": source.url, "title": source.title} for source in message.sources]
     return record
 
 
@@ -45,12 +47,13 @@ def call_record(call: ToolCall) -> dict[str, Any]:
 _FIELDS: Mapping[Role, frozenset[str]] = {
     "system": frozenset({"role", "content"}),
     "user": frozenset({"role", "content"}),
-    "assistant": frozenset({"role", "content", "tool_calls", "reasoning", "verbatim"}),
+    "assistant": frozenset({"role", "content", "tool_calls", "reasoning", "verbatim", "sources"}),
     "tool": frozenset(
         {"role", "content", "tool_call_id", "name", "is_error", "started_at", "ended_at", "ran_with"}
     ),
 }
 _CALL_FIELDS = frozenset({"id", "name", "arguments"})
+_SOURCE_FIELDS = frozenset({"url", "title"})
 _JSON_NAMES = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
 F = TypeVar("F")
@@ -80,6 +83,7 @@ def from_record(record: Mapping[str, Any]) -> Message:
         tool_calls=tuple(_call_of(call, f"tool_calls.{index}") for index, call in enumerate(calls)),
         verbatim=_verbatim_of(_field(record, "verbatim", dict)) if "verbatim" in record else None,
         reasoning=_field(record, "reasoning", str) if "reasoning" in record else "",
+        sources=_sources_of(_field(record, "sources", list)) if "sources" in record else (),
     )
 
 
@@ -114,6 +118,19 @@ def _verbatim_of(record: Mapping[str, Any]) -> Verbatim:
     if not all(isinstance(part, dict) for part in content):
         raise RecordFault("verbatim.content: must be a list of objects")
     return Verbatim(_field(record, "model", str, "verbatim."), tuple(content))
+
+
+def _sources_of(records: list[Any]) -> tuple[Source, ...]:
+    found = []
+    for index, record in enumerate(records):
+        where = f"sources.{index}"
+        if not isinstance(record, dict):
+            raise RecordFault(f"{where}: must be an object")
+        _refuse_others(record, _SOURCE_FIELDS, f" in {where}")
+        found.append(
+            Source(_field(record, "url", str, f"{where}."), _field(record, "title", str, f"{where}."))
+        )
+    return tuple(found)
 
 
 def _moment_of(record: Mapping[str, Any], key: str) -> datetime | None:

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hyperguild.domain.chain import Model
-from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
+from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, estimate_tokens
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-ToolChoice = Literal["auto", "required", "none"]
-"""Whether the model may, must or must not call one of the tools that it is offered."""
-
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
-"""How a generation ended. `other`: the server gave a reason that we do not know; the answer is complete."""
+FinishReason = Literal["stop", "length", "tool_calls", "paused", "content_filter", "refusal", "other"]
+"""How a generation ended. `paused`: the provider, at work with tools of its own, goes on when it gets the
+turn back as it is. `other`: the server gave a reason that we do not know; the answer is complete."""
 
 
 FRAMING_TOKENS = 4
@@ -44,11 +42,19 @@ class Verbatim:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A page that an answer rests on, as its provider names it."""
+
+    url: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message. Images belong to user messages only and precede nothing: they follow the text.
 
-    `tool_calls`, `verbatim` and `reasoning` belong to assistant messages; `reasoning` is kept for people and
-    never sent. A message of the role `tool` has a `result`, whose text is the message's.
+    `tool_calls`, `verbatim`, `reasoning` and `sources` belong to assistant messages; the last two are kept
+    for people and never sent. A message of the role `tool` has a `result`, whose text is the message's.
     """
 
     role: Role
@@ -58,6 +64,7 @@ class Message:
     result: ToolResult | None = None
     verbatim: Verbatim | None = None
     reasoning: str = ""
+    sources: tuple[Source, ...] = ()
 
     @classmethod
     def of_result(cls, result: ToolResult) -> Message:
@@ -74,7 +81,8 @@ class Message:
 class ModelRequest:
     """One completion to ask for. `response_schema` binds the answer to a JSON Schema where the server can.
 
-    `tools` are those that the model may call; `tool_choice` has no meaning without any.
+    `tools` are those that the model may call; `tool_choice` has no meaning without any. `provider_tools`:
+    those that the model has in chains.yaml are offered too.
     """
 
     model: Model
@@ -82,6 +90,7 @@ class ModelRequest:
     response_schema: Mapping[str, Any] | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: ToolChoice = "auto"
+    provider_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,13 @@ class VerbatimContent:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcesNamed:
+    """Pages that the answer rests on. They may come piece by piece, and more than once."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The generation ended of itself. A stream without this part is broken."""
 
@@ -162,6 +178,7 @@ StreamPart = (
     | ToolCallDelta
     | UsageReport
     | VerbatimContent
+    | SourcesNamed
     | Finish
 )
 
@@ -171,8 +188,8 @@ class Completion:
     """One finished generation: its answer, without reasoning, and the tools that it calls.
 
     Ids of calls are as the server gave them: one may be missing or stand twice. `content` is what a
-    `Verbatim` needs, empty where text and calls say it all. `usage` includes what failed tries before it are
-    known to have used; `duration_ms` is the whole call.
+    `Verbatim` needs, empty where text and calls say it all. `sources` has each page once. `usage` includes
+    what failed tries before it are known to have used; `duration_ms` is the whole call.
     """
 
     text: str
@@ -181,3 +198,4 @@ class Completion:
     duration_ms: int
     tool_calls: tuple[ToolCall, ...] = ()
     content: tuple[Mapping[str, Any], ...] = ()
+    sources: tuple[Source, ...] = ()

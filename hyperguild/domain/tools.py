@@ -14,6 +14,10 @@ ToolCategory = Literal["read", "write", "search", "exec", "meta"]
 """What a small model chooses from before it sees any schema."""
 
 
+ToolChoice = Literal["auto", "required", "none"]
+"""Whether the model may, must or must not call one of the tools that it is offered."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as it is offered. `parameters` is the JSON Schema of an object.

@@ -16,7 +16,7 @@ from hyperguild.inference.collect import LoadWatch, collect
 from hyperguild.inference.events import CallEvent, CallObserver, Reset
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
-from hyperguild.ports import Clock, ModelClient, WarmProbe
+from hyperguild.ports import Clock, ModelClient, WarmProbe, WindowSource
 from hyperguild.resilience.retry import retrying
 
 LOADING_TICK_S = 1.0
@@ -39,11 +39,27 @@ class ModelCaller:
         probe: WarmProbe,
         clock: Clock,
         random_share: Callable[[], float],
+        windows: WindowSource | None = None,
     ) -> None:
         self._clients = clients
         self._probe = probe
         self._clock = clock
         self._random_share = random_share
+        self._windows = windows
+
+    async def window(self, model: Model) -> int | None:
+        """Return how many tokens one request may have: the server's own figure, else the configured one.
+
+        None where neither is known. Ask once the model has answered: one that is not loaded has no figure.
+        Loads nothing, takes at most `probe_timeout_ms`, and never raises.
+        """
+        own = None if self._windows is None else await self._windows.window(model)
+        return own or model.context_window
+
+    def known_window(self, model: Model) -> int | None:
+        """Return the same from what is known by now, without asking."""
+        own = None if self._windows is None else self._windows.known(model)
+        return own or model.context_window
 
     async def warm_state(self, model: Model) -> WarmState | None:
         """Return whether the model is loaded; None where that has no meaning. Never raises."""
@@ -117,6 +133,8 @@ class ModelCaller:
                 load.clear()
                 return
             load.begin()
+            if self._windows is not None:
+                self._windows.forget(model)
             async with background(self._tick(load)):
                 await self._probe.wait_ready(model)
             load.end()

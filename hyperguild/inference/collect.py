@@ -15,6 +15,8 @@ from hyperguild.domain.messages import (
     FinishReason,
     ReasoningDelta,
     Sent,
+    Source,
+    SourcesNamed,
     StreamPart,
     TextDelta,
     ToolCallDelta,
@@ -41,6 +43,7 @@ class _Answer:
     text: list[str] = field(default_factory=list)
     calls: CallAssembly = field(default_factory=CallAssembly)
     content: tuple[Mapping[str, Any], ...] = ()
+    sources: dict[str, Source] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     finish: FinishReason | None = None
 
@@ -104,6 +107,7 @@ async def collect(
         duration_ms,
         tool_calls=answer.calls.calls(),
         content=answer.content,
+        sources=tuple(answer.sources.values()),
     )
 
 
@@ -124,6 +128,9 @@ class _Reader:
                 self._observe(part)
             case VerbatimContent(content=content):
                 self._answer.content = content
+            case SourcesNamed(sources=sources):
+                for source in sources:
+                    self._answer.sources.setdefault(source.url, source)
             case UsageReport(usage=usage):
                 self._answer.usage = usage
                 self._observe(part)

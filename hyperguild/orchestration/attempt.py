@@ -56,7 +56,7 @@ from hyperguild.domain.records import (
     WarmState,
 )
 from hyperguild.domain.text import clipped
-from hyperguild.domain.tools import ToolCall, ToolResult
+from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import ConfigError, ModelError, ProtocolError
 from hyperguild.inference.events import Loading, Reset, Spoke
@@ -84,6 +84,7 @@ class AttemptPlan:
     time_left_s: float | None
     cost_left_usd: float | None
     under_way: UnderWay | None = None
+    tool_choice: ToolChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class AttemptUnderWay:
             time_left_s=plan.time_left_s,
             cost_left_usd=plan.cost_left_usd,
             resume=plan.under_way.resumption if plan.under_way is not None else None,
+            tool_choice=plan.tool_choice,
         )
         self._loop = AgentLoop(request, tools, LoopWatch(self._observe, self._keep))
         self._began = self._clock.monotonic()
@@ -185,7 +187,9 @@ class AttemptUnderWay:
                 if not end.text.strip():
                     raise _empty(end.finish_reason, offered=self._offered)
         except ModelError as error:
-            return self._ended(Outcome.failed(ErrorInfo.of(error)))
+            return self._ended(
+                replace(Outcome.failed(ErrorInfo.of(error)), feedback=self._left_behind(error))
+            )
         if end.cause is not None:
             return self._ended(Outcome("escalate", end.cause, feedback=end.feedback))
         verdict = await self._verdict(verifier, end)
@@ -194,6 +198,13 @@ class AttemptUnderWay:
         if verdict.warning:
             self._emit(Warned, message=verdict.warning)
         return self._ended(Outcome.of(verdict))
+
+    def _left_behind(self, error: ModelError) -> str:
+        """Return what the next tier should know of an attempt that failed on its way, "" at its start."""
+        if self._position == 0:
+            return ""
+        failed = f"the attempt failed in step {self._position + 1}: {error.message}"
+        return "\n".join(part for part in (failed, self._changes.summary()) if part)
 
     def record(self, outcome: Outcome) -> Attempt:
         """Return the attempt with what is known by now."""
@@ -258,7 +269,7 @@ class AttemptUnderWay:
             pending_tool_calls=tuple(call_record(call) for call in kept.pending),
             messages=tuple(as_record(message) for message in kept.messages),
             usage=kept.usage,
-            context_limit=self.plan.tier.model.context_window,
+            context_limit=self._caller.known_window(self.plan.tier.model),
             duration_ms=kept.duration_ms,
             created_at=kept.began_at,
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Chain, Judge, Model, Tier
@@ -24,7 +24,7 @@ class Situation:
 
     `attempts` are all of this run so far, skips included, in order. `warm_state` is what a probe of the next
     tier said, None before it was asked. `task_tokens` estimates the prompt without feedback, `prompt_tokens`
-    with it. `spent_usd` counts known costs only.
+    with it. `spent_usd` counts known costs only. `windows` are those that servers have told, by model.
     """
 
     chain: Chain
@@ -35,6 +35,7 @@ class Situation:
     has_images: bool = False
     elapsed_s: float = 0.0
     spent_usd: float = 0.0
+    windows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
                 else f"{name} may cost up to ${cost:.3g}, and ${max(left, 0):.3g} of ${limit:.3g} is left"
             )
             return Skip(tier, "budget", need)
-    window = tier.model.context_window
+    window = situation.windows.get(name, tier.model.context_window)
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"
         return Skip(tier, "context_overflow", reason)

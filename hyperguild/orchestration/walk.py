@@ -209,6 +209,7 @@ class _Walk:
             time_left_s=decision.time_left_s,
             cost_left_usd=decision.cost_left_usd,
             under_way=self._under_way,
+            tool_choice="auto" if self._request.work is None else self._request.work.tool_choice,
         )
 
     async def _try(self, plan: AttemptPlan) -> Pause | None:
@@ -316,7 +317,7 @@ class _Walk:
     def _told(self, tier: Tier) -> str:
         """Return the user message for a tier: the task, and feedback that leaves room in its window."""
         policy = self._chain.feedback
-        window = tier.model.context_window
+        window = self._tools.caller.known_window(tier.model)
         if window is not None:
             room = max(window - self._task_tokens, 0) * CHARS_PER_TOKEN // 2
             policy = replace(policy, max_chars=min(policy.max_chars, room))
@@ -333,6 +334,7 @@ class _Walk:
 
     def _situation(self, prompt: tuple[Message, ...]) -> Situation:
         known = [cost or 0.0 for one in self._attempts for cost in one.costs_usd]
+        caller, models = self._tools.caller, [tier.model for tier in self._chain.tiers]
         return Situation(
             chain=self._chain,
             attempts=tuple(self._attempts),
@@ -341,6 +343,7 @@ class _Walk:
             has_images=bool(self._request.task.images),
             elapsed_s=self._elapsed_s(),
             spent_usd=sum(known),
+            windows={model.name: window for model in models if (window := caller.known_window(model))},
         )
 
     async def _keep_lease(self) -> None:

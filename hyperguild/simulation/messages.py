@@ -49,6 +49,8 @@ class MessagesDialect:
                 index, self._tool_use(index, call), "input_json_delta", "partial_json", parts
             )
             index += 1
+        for place, block in enumerate(reply.content, index):
+            yield from self._as_it_is(place, block)
         delta = {"stop_reason": stop_reason(reply), "stop_sequence": None}
         yield (
             "finish",
@@ -66,6 +68,7 @@ class MessagesDialect:
         for call in reply.tool_calls:
             block = self._tool_use(len(content), call)
             content.append({**block, "input": call.arguments if isinstance(call.arguments, dict) else {}})
+        content.extend(reply.content)
         return self._message(reply, content, stop_reason=stop_reason(reply) if finished else None)
 
     def error_body(self, error: ErrorReply) -> dict[str, Any]:
@@ -110,6 +113,17 @@ class MessagesDialect:
             signature = {"type": "signature_delta", "signature": "sim"}
             yield "open", event("content_block_delta", {"index": index, "delta": signature})
         yield "open", event("content_block_stop", {"index": index})
+
+    def _as_it_is(self, index: int, block: dict[str, Any]) -> Iterator[Frame]:
+        """The frames of a scripted block: text and arguments come in deltas, all else at its start."""
+        if block.get("type") == "text":
+            yield from self._block(index, {**block, "text": ""}, "text_delta", "text", [block["text"]])
+        elif "input" in block:
+            given = [json.dumps(block["input"])]
+            yield from self._block(index, {**block, "input": {}}, "input_json_delta", "partial_json", given)
+        else:
+            yield "open", event("content_block_start", {"index": index, "content_block": block})
+            yield "open", event("content_block_stop", {"index": index})
 
     def _tool_use(self, index: int, call: ToolCall) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from hyperguild.simulation.rules import Prompt
 from hyperguild.simulation.script import Answering, ErrorReply, Fault, Rule, ToolCall
@@ -21,7 +22,8 @@ HUGE_LINE_CHARS = 4 * 1024 * 1024
 class Reply:
     """One answer: its pieces in order, its end and its counts.
 
-    `pieces` never ends for the fault `endless`. `finish_reason` is in OpenAI's words. `input_tokens` includes
+    `pieces` never ends for the fault `endless`. `content` are Anthropic's blocks in the place of pieces and
+    calls. `finish_reason` is in OpenAI's words. `input_tokens` includes
     the cached and the cache-written ones. `pace` is tokens a second, 0 for all at once; times are simulated
     seconds.
     """
@@ -29,6 +31,7 @@ class Reply:
     reasoning: tuple[str, ...]
     pieces: Iterable[str]
     tool_calls: tuple[ToolCall, ...]
+    content: tuple[dict[str, Any], ...]
     finish_reason: str
     input_tokens: int
     output_tokens: int
@@ -66,6 +69,7 @@ def compose(rule: Rule, model: Answering, prompt: Prompt, max_tokens: int | None
         reasoning=reasoning,
         pieces=endless or pieces,
         tool_calls=rule.tool_calls,
+        content=rule.content,
         finish_reason=rule.finish_reason or (natural if len(pieces) == len(said) else "length"),
         input_tokens=prompt.tokens if rule.usage.input_tokens is None else rule.usage.input_tokens,
         output_tokens=spoken if rule.usage.output_tokens is None else rule.usage.output_tokens,

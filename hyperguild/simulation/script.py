@@ -132,7 +132,8 @@ class Rule(Strict):
     """One scripted answer: `when` it applies and what is sent.
 
     `text`, `judge` and `error` exclude each other (but for `error.in_stream`); `tool_calls`, `reasoning` and
-    a `fault` go with a text. `repeat` writes the text that many times, `times` lets the rule apply to that
+    a `fault` go with a text. `content` are blocks of the Anthropic face, sent as they are in the place of
+    text and calls. `repeat` writes the text that many times, `times` lets the rule apply to that
     many matching requests only. `tokens_per_s: 0` sends everything at once.
     """
 
@@ -141,6 +142,7 @@ class Rule(Strict):
     judge: JudgeReply | None = None
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    content: tuple[dict[str, Any], ...] = ()
     error: ErrorReply | None = None
     fault: Fault | None = None
     finish_reason: str | None = None
@@ -162,8 +164,8 @@ class Rule(Strict):
         ):
             raise ValueError("an error that is not in_stream excludes text, judge and tool_calls")
         said = (self.text, self.judge, self.reasoning, self.error, self.fault)
-        if not self.tool_calls and all(part is None for part in said):
-            raise ValueError("a rule needs one of text, judge, tool_calls, error, fault")
+        if not self.tool_calls and not self.content and all(part is None for part in said):
+            raise ValueError("a rule needs one of text, judge, tool_calls, content, error, fault")
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.models import open_client
@@ -114,7 +114,8 @@ class Bench:
 
     def sent(self) -> list[dict[str, Any]]:
         """The bodies of the requests, oldest first."""
-        return [one["body"] for one in self.fleet.requests() if one["path"].endswith("/chat/completions")]
+        paths = ("/chat/completions", "/messages")
+        return [one["body"] for one in self.fleet.requests() if one["path"].endswith(paths)]
 
     def check(self) -> None:
         """A1, on what was stored and on what was sent."""
@@ -145,17 +146,18 @@ def loop_over(
     others: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     resume: Resumption | None = None,
     declares_tools: bool = True,
+    face: Literal["openai", "anthropic"] = "openai",
     **model: Any,
 ) -> Bench:
     """Script the model `m` with these rules, in order, and return a loop that asks it."""
     models = {"m": {"answers": list(rules), **model.pop("scripted", {})}}
     models |= {name: {"answers": list(answers)} for name, answers in (others or {}).items()}
-    fleet.script({"openai": {"models": models}})
+    fleet.script({face: {"models": models}})
     fleet.reset()
-    endpoint = Endpoint("openai", "openai", f"{fleet.url}/openai/v1")
+    endpoint = Endpoint(face, face, f"{fleet.url}/{face}{'/v1' if face == 'openai' else ''}")
     clock, keys = SystemClock(), KeyRing({})
     client = open_client(endpoint, keys=keys)
-    caller = ModelCaller({"openai": client}, LlamaSwapProbe(keys, clock), clock, lambda: 0.0)
+    caller = ModelCaller({face: client}, LlamaSwapProbe(keys, clock), clock, lambda: 0.0)
     request = LoopRequest(
         model=Model(
             **{

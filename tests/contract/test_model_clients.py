@@ -251,7 +251,7 @@ async def test_an_error_after_the_first_words(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("case", ["hangs", "stalls"])
-async def test_cancelling_leaves_nothing_behind(subject: Subject, case: str) -> None:
+async def test_a4_cancelling_leaves_nothing_behind(subject: Subject, case: str) -> None:
     task = asyncio.create_task(subject.parts(case))
     await asyncio.sleep(0.3)
     task.cancel()
@@ -278,7 +278,7 @@ async def test_a_stream_that_is_never_read_costs_nothing(subject: Subject) -> No
 
 
 @SERVERS
-async def test_reasoning_is_no_answer(subject: Subject) -> None:
+async def test_b4_reasoning_is_no_answer(subject: Subject) -> None:
     parts = await subject.parts("reasons")
 
     assert text_of(parts) == ANSWER
@@ -346,7 +346,7 @@ async def test_keys_that_are_missing_or_wrong(
     await client.aclose()
 
 
-async def test_a_cold_model_keeps_the_line_alive_while_it_loads() -> None:
+async def test_b2_a_cold_model_keeps_the_line_alive_while_it_loads() -> None:
     script = {"models": {"slow": {"load_s": 0.5, "send_loading_state": True, "answers": [{"text": ANSWER}]}}}
     with FleetProcess(script) as cold:
         endpoint = Endpoint("swap", "llama-swap", cold.url)

@@ -93,7 +93,34 @@ def test_a_capable_model_finds_edits_and_runs_to_green(
     assert "python3 test_stats.py → exit code 0" in judged
 
 
-def test_every_step_is_in_the_log_as_it_ends(
+@pytest.mark.parametrize(
+    ("then", "cause"),
+    [
+        ({"error": {"status": 500, "message": "it fell over"}}, "server"),
+        (
+            {"error": {"status": 400, "message": "too long", "code": "context_length_exceeded"}},
+            "context_overflow",
+        ),
+    ],
+)
+def test_a6_spent_retries_and_overflow_tell_the_next_tier_what_was_done(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, then: dict[str, Any], cause: str
+) -> None:
+    scripted(fleet, script, [EDIT, then])
+    said = home.run(
+        *("run", "mend", "mend it", "--workdir", "project", "--permission-mode", "bypass", "--json")
+    )
+    first, second = said.json["attempts"][:2]
+    assert (first["verdict"], first["cause"]) == ("error", cause)
+    assert first["feedback"].startswith("the attempt failed in step 2: ")
+    assert "Files written: stats.py" in first["feedback"]
+    body = next(one["body"] for one in fleet.requests() if one["model"] == second["model"])
+    told = body["messages"][-1]["content"]
+    assert told.startswith("mend it\n\n## Prior attempt feedback\nHow phi4 failed")
+    assert "Files written: stats.py" in told
+
+
+def test_h2_every_step_is_in_the_log_as_it_ends(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path
 ) -> None:
     scripted(fleet, script, CAPABLE)

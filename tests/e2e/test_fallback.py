@@ -128,7 +128,7 @@ async def test_unloaded_while_loading(fleet: FleetProcess, tmp_path: Path, until
     assert first.error.retryable
 
 
-async def test_the_concurrency_limit_is_waited_for_once(fleet: FleetProcess, tmp_path: Path) -> None:
+async def test_a5_the_concurrency_limit_is_waited_for_once(fleet: FleetProcess, tmp_path: Path) -> None:
     limited = {"status": 429, "code": "concurrency_limit", "message": "Too many requests"}
     script = model(answers=[{"error": limited, "times": 1}, {"text": "patience"}])
     fleet.script(script)
@@ -209,7 +209,7 @@ async def test_a_server_that_is_down(fleet: FleetProcess, tmp_path: Path) -> Non
     assert first.error.retryable
 
 
-async def test_a_load_that_takes_too_long(fleet: FleetProcess, tmp_path: Path) -> None:
+async def test_b1_a_load_that_takes_too_long(fleet: FleetProcess, tmp_path: Path) -> None:
     first = await failed_first(fleet, tmp_path, model(load_s=30), tier="load_timeout_s: 0.3")
     assert first.error is not None
     assert first.error.kind == "timeout"
@@ -225,7 +225,7 @@ async def test_a_load_that_takes_too_long(fleet: FleetProcess, tmp_path: Path) -
         ("stall_after_first", "silence_timeout_s: 0.3", "silent"),
     ],
 )
-async def test_a_server_that_stalls(
+async def test_b1_b2_a_server_that_stalls(
     fleet: FleetProcess, tmp_path: Path, fault: str, tier: str, words: str
 ) -> None:
     first = await failed_first(fleet, tmp_path, rule(text=ANSWER, fault=fault), tier=tier)

@@ -327,7 +327,7 @@ def marked(script: Sequence[Turn]) -> list[Turn]:
 
 @settings(max_examples=150)
 @given(cases())
-def test_whatever_happens_the_invariants_hold(drawn: dict[str, Any]) -> None:
+def test_a1_a2_a3_whatever_happens_the_invariants_hold(drawn: dict[str, Any]) -> None:
     case = driven(drawn)
     bench, end = case.bench, case.end
     # A1, H2: what is kept is whole, and is the transcript of the last request and what came of it
@@ -365,7 +365,7 @@ def test_whatever_happens_the_invariants_hold(drawn: dict[str, Any]) -> None:
 
 @settings(max_examples=60)
 @given(cases())
-def test_steps_before_an_interruption_are_those_of_a_run_without_it(drawn: dict[str, Any]) -> None:
+def test_h1_h2_steps_before_an_interruption_are_those_of_a_run_without_it(drawn: dict[str, Any]) -> None:
     """H1, H2: an interruption changes the step under way alone, and loses none before it."""
     whole = driven({**drawn, "moments": ()}).bench.kept
     broken = driven(drawn).bench.kept

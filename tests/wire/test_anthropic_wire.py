@@ -247,10 +247,10 @@ async def test_a_server_that_does_not_stream() -> None:
         ("model_context_window_exceeded", "length"),
         ("tool_use", "tool_calls"),
         ("refusal", "refusal"),
-        ("pause_turn", "other"),
+        ("pause_turn", "paused"),
     ],
 )
-async def test_stop_reasons(said: str, meant: str) -> None:
+async def test_b3_stop_reasons(said: str, meant: str) -> None:
     last = (await parts_of(ask(claude()), answering(streamed(START, HELLO, ending(said), STOP))))[-1]
 
     assert isinstance(last, Finish)
@@ -329,7 +329,7 @@ async def test_an_error_in_mid_stream(kind: str, cls: type[ModelError], retryabl
         httpx.Response(200, json={"type": "message", "content": "x", "stop_reason": "end_turn"}),
     ],
 )
-async def test_a_broken_answer_is_a_retryable_error(response: httpx.Response) -> None:
+async def test_b3_a_broken_answer_is_a_retryable_error(response: httpx.Response) -> None:
     error = await error_of(ask(claude()), answering(response))
 
     assert type(error) is ProtocolError

@@ -244,7 +244,7 @@ async def test_the_three_shapes_of_an_error_mean_the_same(body: dict[str, Any] |
     assert "hyperguild models" in error.hint
 
 
-async def test_a_crash_in_mid_stream_is_no_answer() -> None:
+async def test_b3_a_crash_in_mid_stream_is_no_answer() -> None:
     body = data(chunk({"content": "hello "}), chunk({"content": "from "}))
 
     error = await error_of(

@@ -193,7 +193,7 @@ async def test_a_full_stream() -> None:
     ]
 
 
-async def test_loading_chatter_is_no_part_of_the_answer() -> None:
+async def test_b2_loading_chatter_is_no_part_of_the_answer() -> None:
     body = data(
         {"choices": [{"delta": {"reasoning_content": "━━━━━"}}]}, chunk({"content": "ok"}), END, "[DONE]"
     )
@@ -227,14 +227,14 @@ async def test_the_last_event_needs_no_empty_line() -> None:
         ("something_new", "other"),
     ],
 )
-async def test_finish_reasons(said: str, meant: str) -> None:
+async def test_b3_finish_reasons(said: str, meant: str) -> None:
     last = (await parts(data(chunk({"content": "x"}), chunk({}, said), "[DONE]")))[-1]
 
     assert isinstance(last, Finish)
     assert last.reason == meant
 
 
-async def test_a_refusal_is_told_from_an_answer() -> None:
+async def test_b3_a_refusal_is_told_from_an_answer() -> None:
     body = data(chunk({"refusal": "I cannot."}), END, "[DONE]")
 
     assert await parts(body) == [Sent(), TextDelta("I cannot."), KeepAlive(), Finish("refusal")]
@@ -294,7 +294,7 @@ async def test_a_server_that_does_not_stream() -> None:
         ),
     ],
 )
-async def test_a_broken_answer_is_a_retryable_error(response: httpx.Response, message: str) -> None:
+async def test_b3_a_broken_answer_is_a_retryable_error(response: httpx.Response, message: str) -> None:
     error = await error_of(ask(model_on(swap())), answering(response))
 
     assert type(error) is ProtocolError

@@ -13,7 +13,7 @@ from hyperguild.adapters.embedded.spec import ServerSpec, spec_of
 from hyperguild.adapters.models.openai_compatible import OpenAICompatibleClient
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
-from hyperguild.domain.chain import Endpoint
+from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.messages import Asked, ModelRequest, StreamPart
 from hyperguild.errors import ConnectError, ContextOverflowError, ModelError, ProtocolError, ServerError
 
@@ -33,6 +33,11 @@ class EmbeddedClient:
         self._keys = keys
         self._transport_factory = transport_factory
         self._clients: dict[ServerSpec, tuple[Served, OpenAICompatibleClient]] = {}
+
+    async def server_of(self, model: Model) -> Endpoint | None:
+        """Return where the server that last answered for the model is asked, None where none has."""
+        known = self._clients.get(spec_of(model))
+        return None if known is None else self._address(known[0])
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`. A server that crashes raises `ServerError`.
@@ -70,7 +75,14 @@ class EmbeddedClient:
         known = self._clients.get(spec)
         if known is not None and known[0] == served:
             return known[1]
-        address = dataclasses.replace(
+        client = OpenAICompatibleClient(self._address(served), self._keys, self._transport_factory)
+        self._clients[spec] = served, client
+        if known is not None:
+            await known[1].aclose()
+        return client
+
+    def _address(self, served: Served) -> Endpoint:
+        return dataclasses.replace(
             self._endpoint,
             kind="openai",
             base_url=f"{served.url}/v1",
@@ -79,11 +91,6 @@ class EmbeddedClient:
             # that is used again may break.
             headers={"Authorization": f"Bearer {served.key}", "Connection": "close"},
         )
-        client = OpenAICompatibleClient(address, self._keys, self._transport_factory)
-        self._clients[spec] = served, client
-        if known is not None:
-            await known[1].aclose()
-        return client
 
 
 async def _raise_if_crashed(request: ModelRequest, spec: ServerSpec, lease: Lease, error: ModelError) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from hyperguild.adapters.models.anthropic_stream import MessageEvents
 from hyperguild.adapters.models.dialect import read_answer
+from hyperguild.adapters.models.provider_blocks import plain_text, with_pairs
+from hyperguild.adapters.models.provider_tools import definitions, runners
 from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
 from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Endpoint
-from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart, ToolChoice
-from hyperguild.domain.tools import ToolSpec
+from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
+from hyperguild.domain.tools import ToolChoice, ToolSpec
 
 _UNSUPPORTED_KEYWORDS = frozenset(
     {
@@ -37,6 +40,8 @@ _NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
 
 TOOL_CHOICES: Mapping[ToolChoice, str] = {"auto": "auto", "required": "any", "none": "none"}
 CACHE_MARK = {"cache_control": {"type": "ephemeral"}}
+UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
+"""The API refuses a mark on these."""
 
 
 class AnthropicClient:
@@ -51,13 +56,14 @@ class AnthropicClient:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`."""
         body = request_body(request)
+        events = partial(MessageEvents, runners=runners(request))
         async with self._exchanger.turn(request.model):
             yield Sent()
             async with (
                 self._exchanger.send(
                     "POST", self._url, model=request.model, body=body, tools=len(request.tools)
                 ) as answer,
-                aclosing(read_answer(answer, MessageEvents(answer.peer))) as parts,
+                aclosing(read_answer(answer, events(answer.peer))) as parts,
             ):
                 async for part in parts:
                     yield part
@@ -80,14 +86,17 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model.upstream,
         "max_tokens": model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,  # the API demands a limit
-        "messages": _turns([message for message in request.messages if message.role != "system"], model.name),
+        "messages": _turns(request),
         "stream": True,
     }
     if system:
         body["system"] = system
     if request.tools:
-        body["tools"] = [_tool(spec) for spec in request.tools]
         body["tool_choice"] = {"type": TOOL_CHOICES[request.tool_choice]}
+    run_by = set(runners(request).values())
+    tools = [_tool(spec) for spec in request.tools if spec.name not in run_by] + definitions(request)
+    if tools:
+        body["tools"] = tools
         _mark_for_cache(body)
     for name in ("temperature", "top_p", "top_k"):
         if model.params.get(name) is not None:
@@ -143,15 +152,17 @@ def _mark_for_cache(body: dict[str, Any]) -> None:
     if "system" in body:
         body["system"] = [{"type": "text", "text": body["system"], **CACHE_MARK}]
     for turn in body["messages"][-2:]:
-        turn["content"][-1] = {**turn["content"][-1], **CACHE_MARK}
+        if turn["content"][-1]["type"] not in UNMARKABLE:
+            turn["content"][-1] = {**turn["content"][-1], **CACHE_MARK}
 
 
-def _turns(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
+def _turns(request: ModelRequest) -> list[dict[str, Any]]:
     """Merge neighbours of one role and begin with the user, as the API demands; drop what is empty."""
     turns: list[dict[str, Any]] = []
-    for message in messages:
+    model, theirs = request.model.name, {ours: name for name, ours in runners(request).items()}
+    for message in with_pairs([one for one in request.messages if one.role != "system"], model):
         role = "user" if message.role == "tool" else message.role
-        blocks = _blocks(message, model)
+        blocks = _blocks(message, model, theirs)
         if not blocks:
             continue
         if not turns and role == "assistant":
@@ -165,20 +176,26 @@ def _turns(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
     return turns
 
 
-def _blocks(message: Message, model: str) -> list[dict[str, Any]]:
+def _blocks(message: Message, model: str, theirs: Mapping[str, str]) -> list[dict[str, Any]]:
     if message.verbatim is not None and message.verbatim.model == model:
         return [dict(block) for block in message.verbatim.content]
     if message.result is not None:
         result = {"type": "tool_result", "tool_use_id": message.result.call_id, "content": message.text}
         return [{**result, "is_error": True} if message.result.is_error else result]
     blocks: list[dict[str, Any]] = []
-    if message.text.strip():
-        blocks.append({"type": "text", "text": message.text})
+    text = plain_text(message)
+    if text.strip():
+        blocks.append({"type": "text", "text": text})
     for image in message.images:
         source = {"type": "base64", "media_type": image.media_type, "data": image.data_base64}
         blocks.append({"type": "image", "source": source})
     blocks += [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments or {})}
+        {
+            "type": "tool_use",
+            "id": call.id,
+            "name": theirs.get(call.name, call.name),
+            "input": dict(call.arguments or {}),
+        }
         for call in message.tool_calls
     ]
     return blocks

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperguild.adapters.models.dialect import misshapen, parse_object
+from hyperguild.adapters.models.provider_blocks import sources_of
 from hyperguild.adapters.models.token_counts import anthropic_usage
 from hyperguild.adapters.wire.peer import Peer
 from hyperguild.domain.messages import (
     FinishReason,
     KeepAlive,
     ReasoningDelta,
+    SourcesNamed,
     StreamPart,
     TextDelta,
     ToolCallDelta,
@@ -26,9 +28,10 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
+    "pause_turn": "paused",
     "refusal": "refusal",
 }
-"""Anthropic's stop reasons; any other one (`pause_turn`) is `other`."""
+"""Anthropic's stop reasons; any other one is `other`."""
 
 
 _DELTA_FIELDS: Mapping[str, str] = {
@@ -41,10 +44,14 @@ _DELTA_FIELDS: Mapping[str, str] = {
 
 
 class MessageEvents:
-    """The `Dialect` of the Messages API. Unknown events and blocks are passed over, as it asks for."""
+    """The `Dialect` of the Messages API. Unknown events and blocks are passed over, as it asks for.
 
-    def __init__(self, peer: Peer) -> None:
+    `runners` says which of our tools runs a tool of Anthropic's, by that one's name: calls come under ours.
+    """
+
+    def __init__(self, peer: Peer, runners: Mapping[str, str] | None = None) -> None:
         self._peer = peer
+        self._runners = runners or {}
         self._figures: dict[str, Any] = {}
         self._content: dict[int, dict[str, Any]] = {}
         self.finish: FinishReason | None = None
@@ -72,7 +79,7 @@ class MessageEvents:
                 parts = self._usage(event)
             case "message_stop":
                 self.ended = True
-                return self._verbatim()
+                return self._kept()
         return parts or [KeepAlive()]
 
     def take_whole(self, document: Mapping[str, Any]) -> list[StreamPart]:
@@ -88,7 +95,7 @@ class MessageEvents:
             for index, block in enumerate(content)
             for part in self._said(block) or self._called(index, block)
         ]
-        return [*parts, *self._usage(document), *self._verbatim()]
+        return [*parts, *self._usage(document), *self._kept()]
 
     def _index(self, event: Mapping[str, Any], *, otherwise: int) -> int:
         index = event.get("index")
@@ -117,7 +124,8 @@ class MessageEvents:
             return []
         given = block.get("input")
         arguments = json.dumps(given, ensure_ascii=False) if given else ""
-        return [ToolCallDelta(index, str(block.get("id") or ""), str(block.get("name") or ""), arguments)]
+        name = str(block.get("name") or "")
+        return [ToolCallDelta(index, str(block.get("id") or ""), self._runners.get(name, name), arguments)]
 
     def _extend(self, index: int, delta: Mapping[str, Any]) -> None:
         """Add a delta to the block that it belongs to."""
@@ -128,13 +136,15 @@ class MessageEvents:
         elif delta.get("type") == "citations_delta" and "citation" in delta:
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
 
-    def _verbatim(self) -> list[StreamPart]:
-        """Return the content as it came, if texts and calls alone would not say it all."""
+    def _kept(self) -> list[StreamPart]:
+        """Return the sources, and the content as it came if texts and calls alone would not say it all."""
         blocks = [_sealed(block) for _, block in sorted(self._content.items())]
         kept = tuple(block for block in blocks if block is not None)
+        sources = sources_of(kept)
+        parts: list[StreamPart] = [SourcesNamed(sources)] if sources else []
         if all(block.get("type") in {"text", "tool_use"} for block in kept):
-            return []
-        return [VerbatimContent(kept)]
+            return parts
+        return [*parts, VerbatimContent(kept)]
 
     def _usage(self, holder: Mapping[str, Any]) -> list[StreamPart]:
         figures = holder.get("usage")
@@ -151,11 +161,13 @@ class MessageEvents:
 
 
 def _sealed(block: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a block as it may go back; None for one that may not: thinking without its signature.
+    """Return a block as it may go back; None for one that may not: thinking without its signature, no text.
 
     The arguments of a call came as text; where that is broken, the call is answered by an error anyway.
     """
     if block.get("type") == "thinking" and not block.get("signature"):
+        return None
+    if block.get("type") == "text" and not block.get("text"):
         return None
     if "partial_json" in block:
         sealed = {name: value for name, value in block.items() if name != "partial_json"}

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from hyperguild.adapters.models.dialect import read_answer
 from hyperguild.adapters.models.openai_stream import ChatChunks
+from hyperguild.adapters.models.provider_blocks import plain_text
+from hyperguild.adapters.models.provider_tools import definitions
 from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
@@ -70,8 +72,10 @@ def request_body(request: ModelRequest, *, limit_field: str = "max_tokens") -> d
     if model.max_output_tokens is not None:
         body[limit_field] = model.max_output_tokens
     body.update({name: value for name, value in model.params.items() if value is not None})
+    tools = [_tool(spec) for spec in request.tools] + definitions(request)
+    if tools:
+        body["tools"] = tools
     if request.tools:
-        body["tools"] = [_tool(spec) for spec in request.tools]
         body["tool_choice"] = request.tool_choice
     if request.response_schema is not None and model.json_schema:
         schema = {"name": SCHEMA_NAME, "strict": True, "schema": request.response_schema}
@@ -100,7 +104,7 @@ def _message(message: Message) -> dict[str, Any]:
         ]
         return {"role": message.role, "content": message.text or None, "tool_calls": calls}
     if not message.images:
-        return {"role": message.role, "content": message.text}
+        return {"role": message.role, "content": plain_text(message)}
     pictures = [
         {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data_base64}"}}
         for image in message.images

@@ -15,6 +15,8 @@ from hyperguild.domain.messages import (
     FinishReason,
     KeepAlive,
     ReasoningDelta,
+    Source,
+    SourcesNamed,
     StreamPart,
     TextDelta,
     ToolCallDelta,
@@ -95,7 +97,7 @@ class ChatChunks:
             parts.append(ReasoningDelta(reasoning))
         if text:
             parts.append(TextDelta(text))
-        return parts + self._called(message)
+        return parts + self._called(message) + _named(message.get("annotations"))
 
     def _called(self, message: Mapping[str, Any]) -> list[StreamPart]:
         """Return the pieces of tool calls; those without an index are told apart by their place."""
@@ -141,6 +143,18 @@ class ChatChunks:
         if reason == "error":  # gateways end so when the provider behind them fails
             raise error_from_stream(self._peer, Complaint("the generation ended in an error"))
         self.finish = "refusal" if self._refused else _FINISH_REASONS.get(reason, "other")
+
+
+def _named(annotations: object) -> list[StreamPart]:
+    """Return the pages that a message cites; what has another shape is passed over, for it is no answer."""
+    listed = annotations if isinstance(annotations, list) else []
+    cited = [one.get("url_citation") for one in listed if isinstance(one, dict)]
+    sources = [
+        Source(one["url"], title if isinstance(title := one.get("title"), str) else "")
+        for one in cited
+        if isinstance(one, dict) and isinstance(one.get("url"), str) and one["url"]
+    ]
+    return [SourcesNamed(tuple(sources))] if sources else []
 
 
 def _is_loading_chatter(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> bool:

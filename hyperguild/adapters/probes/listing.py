@@ -51,11 +51,13 @@ class Names:
         states = {self._target_state(target, running) for target in row.targets}
         return next((state for state in ("ready", "starting") if state in states), "cold")
 
-    def _target_state(self, name: str, running: Mapping[str, WarmState]) -> WarmState:
+    def model_id(self, name: str) -> str:
+        """Return the id that an alias stands for; any other name as it is."""
         row = self.rows.get(name)
-        if name not in running and row is not None and row.kind == "alias" and row.targets:
-            name = row.targets[0]
-        return running.get(name, "cold")
+        return row.targets[0] if row is not None and row.kind == "alias" and row.targets else name
+
+    def _target_state(self, name: str, running: Mapping[str, WarmState]) -> WarmState:
+        return running.get(name if name in running else self.model_id(name), "cold")
 
 
 def read_running(document: object) -> dict[str, WarmState]:
@@ -63,20 +65,32 @@ def read_running(document: object) -> dict[str, WarmState]:
 
     Servers before v218 list ready models only and may leave `state` out; some give null for no models.
     """
+    states: dict[str, WarmState] = {}
+    for row in _running_rows(document):
+        states[row["model"]] = LOADED_STATES.get(str(row.get("state", "ready")), "cold")
+    return states
+
+
+def read_addresses(document: object) -> dict[str, str]:
+    """Read `/running`: id of each ready model to the address of its own server, where that is told.
+
+    Raises `MisshapenListingError`.
+    """
+    rows = (row for row in _running_rows(document) if row.get("state", "ready") == "ready")
+    return {row["model"]: row["proxy"] for row in rows if isinstance(row.get("proxy"), str)}
+
+
+def _running_rows(document: object) -> list[dict[str, Any]]:
     if not isinstance(document, dict) or "running" not in document:
         raise MisshapenListingError("no list of running models")
     rows = document["running"]
     if rows is None:
-        return {}
+        return []
     if not isinstance(rows, list):
         raise MisshapenListingError("`running` is no list")
-    states: dict[str, WarmState] = {}
-    for row in rows:
-        model = row.get("model") if isinstance(row, dict) else None
-        if not isinstance(model, str):
-            raise MisshapenListingError("a running model without a name")
-        states[model] = LOADED_STATES.get(str(row.get("state", "ready")), "cold")
-    return states
+    if not all(isinstance(row, dict) and isinstance(row.get("model"), str) for row in rows):
+        raise MisshapenListingError("a running model without a name")
+    return rows
 
 
 def read_models(document: object) -> list[Listed]:

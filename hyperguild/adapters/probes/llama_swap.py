@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Literal
 
 from hyperguild.adapters.probes.asking import get_json
@@ -10,6 +11,7 @@ from hyperguild.adapters.probes.listing import (
     MisshapenListingError,
     Names,
     names_of,
+    read_addresses,
     read_models,
     read_running,
 )
@@ -17,6 +19,7 @@ from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.single_flight import SingleFlight
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
+from hyperguild.config.hosts import fault_of_url, is_loopback, origin_of
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.records import WarmState
 from hyperguild.errors import ModelError
@@ -70,6 +73,28 @@ class LlamaSwapProbe:
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * _POLL_GROWTH, POLL_LAST_S)
 
+    async def server_of(self, model: Model) -> Endpoint | None:
+        """Return where the model's own server is asked; None where the model is not ready, or not here.
+
+        Asked there, a model that is evicted meanwhile is not loaded again, as it would be if llama-swap
+        passed the question on. The address is one of llama-swap's machine, and of use on that alone: both
+        must be this one. Raises `ModelError`, `TimeoutError`.
+        """
+        if not _is_here(model.endpoint.base_url):
+            return None
+        server = self._server(model.endpoint)
+        try:
+            addresses = await server.addresses()
+            name = model.upstream
+            if name not in addresses:
+                name = (await server.names(name, self._clock.monotonic())).model_id(name)
+        except MisshapenListingError:
+            return None
+        address = addresses.get(name)
+        if not _is_here(address):
+            return None
+        return replace(model.endpoint, kind="openai", base_url=f"{address}/v1", key=None, headers={})
+
     async def aclose(self) -> None:
         """Cancel requests under way and close the connections. Safe to call twice."""
         servers, self._servers = list(self._servers.values()), {}
@@ -102,6 +127,10 @@ class _Server:
         """Return what `/running` says. Raises `TimeoutError`, `ModelError`, `MisshapenListingError`."""
         return read_running(await self._flights.run("running", lambda: self._get("/running")))
 
+    async def addresses(self) -> dict[str, str]:
+        """Return where the ready models' own servers are. Raises as `running` does."""
+        return read_addresses(await self._flights.run("running", lambda: self._get("/running")))
+
     async def names(self, wanted: str, now: float) -> Names:
         """Return the names that the server lists, as remembered where `wanted` is among them or they are new.
 
@@ -126,3 +155,7 @@ class _Server:
     async def _get(self, path: str) -> object:
         async with asyncio.timeout(self._limit_s):
             return await get_json(self._exchanger, self._root + path)
+
+
+def _is_here(url: str | None) -> bool:
+    return url is not None and fault_of_url(url) is None and is_loopback(origin_of(url)[1])

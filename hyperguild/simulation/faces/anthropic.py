@@ -100,6 +100,36 @@ def _problem(payload: dict[str, Any]) -> str:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ("user", "assistant"):
             return f"messages.{index}.role: Input should be 'user' or 'assistant'"
+    return _unpaired(messages)
+
+
+def _unpaired(messages: list[dict[str, Any]]) -> str:
+    """Say which block of a tool that the API runs itself lacks its other half.
+
+    A call may wait for its result only in the last assistant message, with nothing behind it but results of
+    the client's tools.
+    """
+    contents = [message.get("content") for message in messages]
+    blocks = [
+        (index, block)
+        for index, content in enumerate(contents)
+        if isinstance(content, list)
+        for block in content
+        if isinstance(block, dict)
+    ]
+    waiting: dict[str, tuple[int, str]] = {}
+    for index, block in blocks:
+        kind, id_ = str(block.get("type")), str(block.get("tool_use_id"))
+        if kind == "server_tool_use":
+            waiting[str(block.get("id"))] = index, str(block.get("name"))
+        elif kind.endswith("_tool_result") and waiting.pop(id_, None) is None:
+            return f"messages.{index}: unexpected `tool_use_id` found in `{kind}` blocks: {id_}"
+    last = max((index for index, one in enumerate(messages) if one["role"] == "assistant"), default=-1)
+    only_results = all(block.get("type") == "tool_result" for index, block in blocks if index > last)
+    for id_, (index, name) in waiting.items():
+        if index != last or not only_results:
+            lack = f"was found without a corresponding `{name}_tool_result` block"
+            return f"messages.{index}: `{name}` tool use with id `{id_}` {lack}"
     return ""
 
 

@@ -50,6 +50,7 @@ class LlamaSwapFace:
         """Path, methods and handler of everything it serves."""
         return [
             ("/health", ["GET"], self.health),
+            ("/server/{rest:path}", ["GET"], self.own_server),
             *(
                 (path, methods, self._guarded(handler))
                 for path, methods, handler in (
@@ -221,6 +222,25 @@ class LlamaSwapFace:
         await exchange.respond_json(
             200, {"status": "ok"} if path == "/health" else {"path": path, "name": name}
         )
+
+    async def own_server(self, exchange: Exchange) -> None:
+        """A model's own server, as it is reached without llama-swap: where `proxy` says /server/MODEL.
+
+        It loads nothing; while the model is not ready there is nobody at that address.
+        """
+        model_id, _, path = exchange.params["rest"].partition("/")
+        model = self._fleet.script.models.get(model_id)
+        if model is None or self._fleet.pool.machine.state(model_id) != "ready":
+            await exchange.cut()
+        elif path == "v1/models":
+            meta = {"n_ctx_train": 32768} | ({} if model.context is None else {"n_ctx": model.context})
+            row = {"id": f"{model_id}.gguf", "object": "model", "owned_by": "llamacpp", "meta": meta}
+            await exchange.respond_json(200, {"object": "list", "data": [row]})
+        elif path == "props" and model.context is not None:
+            settings = {"n_ctx": model.context}
+            await exchange.respond_json(200, {"total_slots": 1, "default_generation_settings": settings})
+        else:
+            await exchange.respond_json(404, {"error": {"code": 404, "message": "File Not Found"}})
 
     # -- what it tells
 

@@ -77,3 +77,8 @@ def test_broken_arguments_are_shown_as_they_were_written() -> None:
     assert call_line({"name": "fs_read", "arguments": None, "raw": '{"path": '}) == 'fs_read {"path":'
     assert message_title({"role": "tool", "is_error": True, "name": "x"}) == "error of x"
     assert message_title({"role": "user"}) == "user"
+
+
+def test_sources_are_named() -> None:
+    said = {"role": "assistant", "content": "Found.", "sources": [{"url": "https://x.example", "title": "X"}]}
+    assert "source: X https://x.example" in shown(step(0, said))

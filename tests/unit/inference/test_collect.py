@@ -133,7 +133,7 @@ async def test_parts_become_a_completion() -> None:
     assert bench.client.closed == 1
 
 
-async def test_think_blocks_are_reasoning_for_local_models_only() -> None:
+async def test_b4_think_blocks_are_reasoning_for_local_models_only() -> None:
     script: Script = [TextDelta("<think>hm</think>"), *DONE]
     local = Bench(script, model=local_model())
     assert ((await local.ask()).text, local.reasoning) == ("yes", "hm")
@@ -141,7 +141,7 @@ async def test_think_blocks_are_reasoning_for_local_models_only() -> None:
     assert cloud.text == "<think>hm</think>yes"
 
 
-async def test_a_stream_without_a_finish_is_an_error() -> None:
+async def test_b3_a_stream_without_a_finish_is_an_error() -> None:
     with pytest.raises(ProtocolError, match="finish reason") as caught:
         await Bench([TextDelta("half")]).ask()
     assert caught.value.retryable
@@ -156,7 +156,7 @@ async def test_a_stream_without_a_finish_is_an_error() -> None:
         ([TextDelta("a"), 0.04] * 20 + DONE, {"total_s": 0.1, "silence_s": 0.08}, "not finished"),
     ],
 )
-async def test_each_limit_names_itself_and_closes_the_stream(
+async def test_b1_b2_each_limit_names_itself_and_closes_the_stream(
     script: Script, limits: Any, message: str
 ) -> None:
     bench = Bench(script)
@@ -165,12 +165,12 @@ async def test_each_limit_names_itself_and_closes_the_stream(
     assert bench.client.closed == 1
 
 
-async def test_pings_count_against_silence() -> None:
+async def test_b2_pings_count_against_silence() -> None:
     script: Script = [TextDelta("a"), 0.06, KeepAlive(), 0.06, KeepAlive(), 0.06, *DONE]
     assert (await Bench(script).ask(silence_s=0.1)).text == "ayes"
 
 
-async def test_load_time_is_told_apart_and_has_its_own_limit() -> None:
+async def test_b1_load_time_is_told_apart_and_has_its_own_limit() -> None:
     bench = Bench([0.15, *DONE], probe=TimedProbe("cold", 0.1), model=local_model())
     await bench.ask(first_token_s=0.12, load_s=5)
     assert bench.loads[-1].loaded
@@ -255,19 +255,19 @@ async def test_lone_surrogates_are_replaced() -> None:
     assert completion.text == "a\ufffdb éyes"
 
 
-async def test_a_load_that_takes_too_long_is_a_timeout() -> None:
+async def test_b1_a_load_that_takes_too_long_is_a_timeout() -> None:
     bench = Bench([5.0, *DONE], probe=TimedProbe("cold", 9), model=local_model())
     with pytest.raises(ModelTimeoutError, match="not loaded"):
         await bench.ask(load_s=0.05)
 
 
-async def test_the_first_token_limit_begins_when_the_model_is_ready() -> None:
+async def test_b1_the_first_token_limit_begins_when_the_model_is_ready() -> None:
     bench = Bench([5.0, *DONE], probe=TimedProbe("starting", 0.05), model=local_model())
     with pytest.raises(ModelTimeoutError, match="no first token"):
         await bench.ask(load_s=5, first_token_s=0.05)
 
 
-async def test_a_ready_model_that_was_evicted_meanwhile_gets_the_time_to_load() -> None:
+async def test_b1_a_ready_model_that_was_evicted_meanwhile_gets_the_time_to_load() -> None:
     probe = TimedProbe("ready", 0.1)
     bench = Bench([0.2, *DONE], probe=probe, model=local_model())
     asking = asyncio.create_task(bench.ask(first_token_s=0.15, load_s=5))
@@ -277,7 +277,7 @@ async def test_a_ready_model_that_was_evicted_meanwhile_gets_the_time_to_load() 
     assert bench.loads
 
 
-async def test_retryable_errors_are_retried_and_reset_what_was_streamed() -> None:
+async def test_b5_retryable_errors_are_retried_and_reset_what_was_streamed() -> None:
     half: Script = [TextDelta("ha"), UsageReport(Usage(output_tokens=2)), ServerError("boom")]
     bench = Bench(half, [ConnectError("refused")], DONE)
     completion = await bench.ask(retries=2)
@@ -286,13 +286,13 @@ async def test_retryable_errors_are_retried_and_reset_what_was_streamed() -> Non
     assert completion.usage == Usage(input_tokens=3, output_tokens=3), "failed tries are counted"
 
 
-async def test_retries_end() -> None:
+async def test_a5_retries_end() -> None:
     bench = Bench([ServerError("one")], [ServerError("two")], DONE)
     with pytest.raises(ServerError, match="two"):
         await bench.ask(retries=1)
 
 
-async def test_final_errors_are_not_retried() -> None:
+async def test_a5_final_errors_are_not_retried() -> None:
     bench = Bench([ServerError("boom", retryable=False)], DONE)
     with pytest.raises(ServerError):
         await bench.ask(retries=2)
@@ -307,7 +307,7 @@ async def test_a_long_retry_after_is_not_waited_for() -> None:
     assert (await bench.ask(retries=2)).text == "yes"
 
 
-async def test_the_total_bounds_all_tries_together() -> None:
+async def test_a5_the_total_bounds_all_tries_together() -> None:
     scripts: list[Script] = [[0.05, ServerError("boom")] for _ in range(5)]
     bench = Bench(*scripts, [5.0, *DONE])
     with pytest.raises(ServerError):
@@ -315,7 +315,7 @@ async def test_the_total_bounds_all_tries_together() -> None:
     assert len(bench.client.scripts) >= 3, "no try begins for which there is no time"
 
 
-async def test_cancelling_closes_the_stream_and_passes_through() -> None:
+async def test_a4_cancelling_closes_the_stream_and_passes_through() -> None:
     bench = Bench([5.0, *DONE], probe=TimedProbe("cold", 9), model=local_model())
     asking = asyncio.create_task(bench.ask())
     await asyncio.sleep(0.02)
@@ -349,7 +349,7 @@ async def test_waiting_for_our_own_turn_is_not_the_servers_silence() -> None:
     assert bench.first_token_ms < 100
 
 
-async def test_a_server_that_does_not_tell_is_given_the_time_to_load_and_no_load_is_claimed() -> None:
+async def test_b1_a_server_that_does_not_tell_is_given_the_time_to_load_and_no_load_is_claimed() -> None:
     bench = Bench([0.1, *DONE], probe=TimedProbe("unknown", 9), model=local_model())
     await bench.ask(first_token_s=0.05, load_s=5)
     assert not bench.loads

@@ -154,7 +154,7 @@ def test_worst_cost_counts_prompt_and_longest_answer() -> None:
     assert worst_cost_usd(TWO, tier(0, cloud_model()), 1000) is None
 
 
-def test_a_prompt_longer_than_the_window_skips_before_any_call() -> None:
+def test_g2_a_prompt_longer_than_the_window_skips_before_any_call() -> None:
     small = chain(tier(0, local_model(context_window=100)), CLOUD)
     got = decision(small, task_tokens=101)
     assert isinstance(got, Skip)
