@@ -160,6 +160,7 @@ def recorded(
             "allow_paths": [str(path) for path in work.allow_paths],
             "tools": None if work.only_tools is None else list(work.only_tools),
             "permission_mode": work.permission_mode,
+            "tool_choice": work.tool_choice,
             "built_in": work.built_in,
         }
     external = [
@@ -187,6 +188,7 @@ def recorded_tool_options(record: Mapping[str, Any]) -> ToolOptions | None:
             allow_paths=tuple(Path(path) for path in tools["allow_paths"]),
             tools=None if tools["tools"] is None else tuple(tools["tools"]),
             permission_mode=tools["permission_mode"],
+            tool_choice=tools.get("tool_choice"),
         )
     except (KeyError, TypeError) as error:
         raise _unreadable() from error

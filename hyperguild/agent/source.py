@@ -17,14 +17,15 @@ from hyperguild.ports import Tool
 class AttemptTools:
     """What one attempt works with. `warnings` say, each in one line, which tools are missing and why.
 
-    `settle` is awaited once the attempt is recorded, with whether its answer was accepted: a work directory
-    of the attempt's own is then merged, or put aside. It returns warnings for a person.
+    `settle` is awaited once the attempt is recorded, with whether its answer was accepted, None where the
+    attempt was interrupted and may go on: a work directory of the attempt's own is then merged, or put aside.
+    It returns warnings for a person.
     """
 
     tools: tuple[Tool, ...]
     rules: Rules
     warnings: tuple[str, ...] = ()
-    settle: Callable[[bool], Awaitable[tuple[str, ...]]] | None = None
+    settle: Callable[[bool | None], Awaitable[tuple[str, ...]]] | None = None
 
 
 class NoTools:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from hyperguild.agent.conversation import NOTHING_SAID
 from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.transcript import repaired
 from hyperguild.domain.chain import Chain
@@ -28,18 +29,25 @@ WHOLE = frozenset({"stop", "other"})
 """Reasons to finish after which an answer without calls is the answer of its attempt."""
 
 
+FILES_AS_THEY_ARE = (
+    "You were interrupted, and your work directory was set up anew: it holds the files as they are now, "
+    "without anything that you changed before. Look at them again, and make the changes that are needed."
+)
+"""What a model is told whose worktree has been put aside."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """The attempt that goes on.
 
-    `attempt_id` None: under a new one, for what was done of it is on record as cancelled. `done` are the
-    calls that have run, as they ran, for whoever sums up what the attempt changed; `handed_in` the results
-    that its caller brings, not on record yet. `earlier_ms`, `began_at` and `asides` (model and usage) are of
-    what goes on under its id.
+    `attempt_id` is its own; or a new one, where what was done of it is on record as cancelled. `done` are the
+    calls that have run, as they ran, for whoever sums up what the attempt changed; `handed_in` are messages
+    at the end of its transcript that are not on record yet, such as the results that its caller brings.
+    `earlier_ms`, `began_at` and `asides` (model and usage) are of what goes on under its id.
     """
 
     resumption: Resumption
-    attempt_id: str | None = None
+    attempt_id: str
     done: tuple[tuple[ToolCall, ToolResult], ...] = ()
     handed_in: tuple[Message, ...] = ()
     earlier_ms: int = 0
@@ -71,7 +79,7 @@ def handed_in(under_way: UnderWay, ids: IdSource, clock: Clock) -> Step:
     """Return the step that puts on record what the caller brings, before anything is done with it."""
     return Step(
         step_id=ids.new_id(),
-        attempt_id=under_way.attempt_id or ids.new_id(),
+        attempt_id=under_way.attempt_id,
         position=under_way.resumption.used_steps,
         kind="injected",
         anew=False,
@@ -95,7 +103,7 @@ def can_go_on(stored: StoredRun) -> bool:
         stored.result.status in RESUMABLE
         and stored.parent_run_id is None
         and stored.task is not None
-        and "prompt" in stored.options
+        and {"prompt", "chain"} <= stored.options.keys()
         and not stored.images
     )
 
@@ -145,8 +153,10 @@ def plan(
     steps = _open_steps(stored)
     if tier is not None and any(step.model not in {None, tier.model.name} for step in _of_model(steps)):
         raise _changed(chain)
-    under_way = _under_way(stored, steps, results, restorer, 2 + len(request.history))
+    under_way = _under_way(stored, steps, results, restorer, 2 + len(request.history), new_id)
     if under_way is not None:
+        if tier is not None and tier.agent.workspace == "worktree" and request.work is not None:
+            under_way = _without_its_files(under_way)
         messages = repaired(under_way.resumption.messages, new_id)
         under_way = replace(under_way, resumption=replace(under_way.resumption, messages=messages))
     return Continuation(
@@ -183,8 +193,7 @@ def _open_steps(stored: StoredRun) -> list[Step]:
         if attempt.cause != "cancelled":
             break
         cancelled.append(attempt.attempt_id)
-    last = next((one.attempt_id for one in reversed(stored.steps) if one.attempt_id not in ended), None)
-    wanted = {*cancelled, last}
+    wanted = {*cancelled, *(step.attempt_id for step in stored.steps[-1:] if step.attempt_id not in ended)}
     return [step for step in stored.steps if step.attempt_id in wanted]
 
 
@@ -199,6 +208,7 @@ def _under_way(
     results: Sequence[ToolResult],
     restorer: Restorer,
     prompt_length: int,
+    new_id: Callable[[], str],
 ) -> UnderWay | None:
     said = [step for step in steps if step.kind != "aside"]
     try:
@@ -221,17 +231,31 @@ def _under_way(
         prompt_length=prompt_length,
         used_steps=max((step.position + 1 for step in steps if step.kind != "injected"), default=0),
         usage=sum((step.usage for step in _of_model(own)), Usage()),
-        answered=answered and _is_answer(messages[-1]),
+        answered=answered and _is_prose(messages[-1]) and bool(messages[-1].text.strip()),
     )
     return UnderWay(
         resumption,
-        own[-1].attempt_id if own else None,
+        own[-1].attempt_id if own else new_id(),
         told.done,
         brought,
         sum(step.duration_ms for step in own),
         own[0].created_at if own else None,
         tuple((step.model, step.usage) for step in own if step.kind == "aside" and step.model is not None),
     )
+
+
+def _without_its_files(under_way: UnderWay) -> UnderWay:
+    """Tell an attempt whose worktree has been put aside that it starts from the user's files again."""
+    if not under_way.done:
+        return under_way
+    former = under_way.resumption
+    spoke_last = former.messages[-1].role != "user"
+    told = (
+        *(() if spoke_last else (Message("assistant", NOTHING_SAID),)),
+        Message("user", FILES_AS_THEY_ARE),
+    )
+    resumption = replace(former, messages=(*former.messages, *told), answered=False)
+    return replace(under_way, resumption=resumption, done=(), handed_in=(*under_way.handed_in, *told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +275,8 @@ def _messages(steps: Sequence[Step], restorer: Restorer) -> _Told:
         # What was replaced by a summary is not sent again: its placeholders may stay.
         records = step.messages if place < sent_from else map(restorer.message, step.messages)
         fresh = [from_record(record) for record in records]
+        if step.kind == "step" and step.finish_reason is None and fresh and _is_prose(fresh[-1]):
+            del fresh[-1]  # it was stopped as it spoke, and said it anew, or will
         transcript = [*([] if step.anew else transcript), *fresh]
         for message in fresh:
             calls |= {call.id: call for call in message.tool_calls}
@@ -289,8 +315,8 @@ def pending_named(calls: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{call['name']} ({call['id']})" for call in calls)
 
 
-def _is_answer(message: Message) -> bool:
-    return message.role == "assistant" and not message.tool_calls and bool(message.text.strip())
+def _is_prose(message: Message) -> bool:
+    return message.role == "assistant" and not message.tool_calls
 
 
 def _quotable(attempt: Attempt, restorer: Restorer) -> Attempt:

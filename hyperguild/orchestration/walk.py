@@ -175,8 +175,8 @@ class _Walk:
         return result
 
     def _begin_attempt(self, tier: Tier) -> str:
-        former = self._under_way.attempt_id if self._under_way is not None else None
-        self._emit.attempt_id = former or self._tools.ids.new_id()
+        going_on = self._under_way
+        self._emit.attempt_id = self._tools.ids.new_id() if going_on is None else going_on.attempt_id
         self._emit(
             AttemptStarted,
             position=tier.position,
@@ -216,7 +216,7 @@ class _Walk:
         """Make the attempt and record it; or return why it pauses."""
         tools = self._tools
         began = tools.clock.monotonic()
-        async with tools.source.open(self._request, plan.tier, self._session_id) as given:
+        async with tools.source.open(_for_source(self._request, plan), plan.tier, self._session_id) as given:
             for warning in given.warnings:
                 self._emit(Warned, message=warning)
             if plan.time_left_s is not None:  # servers of tools may have had to be started
@@ -229,15 +229,16 @@ class _Walk:
                 attempt = await under_way.run(self._verifier)
             except asyncio.CancelledError:
                 await self._record(under_way.record(CANCELLED), under_way.open_steps)
-                await self._settle(given, accepted=False)
+                await self._settle(given, accepted=None)
                 raise
             if isinstance(attempt, Pause):
+                await self._settle(given, accepted=None)
                 return attempt
             await self._record(attempt, under_way.open_steps)
             await self._settle(given, accepted=attempt.verdict == "accept")
             return None
 
-    async def _settle(self, given: AttemptTools, *, accepted: bool) -> None:
+    async def _settle(self, given: AttemptTools, *, accepted: bool | None) -> None:
         """Merge a work directory of the attempt's own, or put it aside: once the attempt is durable."""
         if given.settle is not None:
             for warning in await given.settle(accepted):
@@ -377,6 +378,13 @@ class _Walk:
 
     def _elapsed_s(self) -> float:
         return self._tools.clock.monotonic() - self._began
+
+
+def _for_source(request: RunRequest, plan: AttemptPlan) -> RunRequest:
+    """Return the request as a source of tools is to know it: with whether an attempt is taken up."""
+    if request.work is None or plan.under_way is None:
+        return request
+    return replace(request, work=replace(request.work, goes_on=True))
 
 
 def _routed(tier: Tier) -> RoutedTier:

@@ -66,16 +66,14 @@ async def run_program(
     environment: Mapping[str, str],
     timeout_s: float | None,
     keep: OutputLimit,
-    stdout: IO[bytes] | None = None,
 ) -> ProgramEnd:
     """Run `argv`, without a shell, in `folder`, as the leader of a session of its own; wait for its end.
 
     `stdin` None is `/dev/null`: programs such as ripgrep take a file there, be it empty, for their input.
     When the program ends, when `timeout_s` is over (None: the caller bounds it), and when the caller is
-    cancelled, its whole process group is killed. It need not read `stdin`. Where `stdout` is a file, standard
-    output goes there whole, and what is kept is stderr. Children that left the group and hold the output open
-    are not waited for. Raises `OSError` where the program cannot be started, `ValueError` where `argv` holds
-    a NUL or a lone surrogate.
+    cancelled, its whole process group is killed. It need not read `stdin`. Children that left the group and
+    hold the output open are not waited for. Raises `OSError` where the program cannot be started,
+    `ValueError` where `argv` holds a NUL or a lone surrogate.
     """
     with contextlib.ExitStack() as pipes:
         # A file and pipes of our own, not asyncio's: those make wait() wait for grandchildren, too.
@@ -87,7 +85,7 @@ async def run_program(
             process = await start_program(
                 *argv,
                 stdin=stdin_file,
-                stdout=output.write_end if stdout is None else stdout,
+                stdout=output.write_end,
                 stderr=errors.write_end,
                 cwd=folder,
                 env=dict(environment),

@@ -42,13 +42,13 @@ class Settling:
     """A source whose attempts are settled: keeps what the log held at that moment."""
 
     log: Path
-    seen: list[tuple[bool, list[str]]] = field(default_factory=list)
+    seen: list[tuple[bool | None, list[str]]] = field(default_factory=list)
 
     @asynccontextmanager
     async def open(
         self, request: RunRequest, tier: Tier, session_id: str
     ) -> AsyncGenerator[AttemptTools, None]:
-        async def settle(accepted: bool) -> tuple[str, ...]:
+        async def settle(accepted: bool | None) -> tuple[str, ...]:
             with closing(sqlite3.connect(self.log)) as log:
                 causes = log.execute("SELECT coalesce(cause, 'none') FROM attempts ORDER BY rowid")
                 self.seen.append((accepted, [cause for (cause,) in causes]))
@@ -78,7 +78,7 @@ async def test_an_attempt_is_durable_before_it_is_settled(fleet: FleetProcess, t
     assert warned == ["settled phi4", "settled qwen"]
 
 
-async def test_a_cancelled_attempt_is_settled_as_not_accepted(fleet: FleetProcess, tmp_path: Path) -> None:
+async def test_a_cancelled_attempt_is_settled_as_interrupted(fleet: FleetProcess, tmp_path: Path) -> None:
     fleet.script({"models": {"phi4": {"answers": [{"text": "late", "delay_s": 60}]}, "qwen": {}}})
     source, events = Settling(tmp_path / "s.db"), Events()
     task = asyncio.create_task(run(source, fleet, tmp_path, events))
@@ -88,5 +88,5 @@ async def test_a_cancelled_attempt_is_settled_as_not_accepted(fleet: FleetProces
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert source.seen == [(False, ["cancelled"])]
+    assert source.seen == [(None, ["cancelled"])]
     assert [event.message for event in events.seen if isinstance(event, Warned)] == ["settled phi4"]

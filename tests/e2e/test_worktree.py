@@ -126,6 +126,7 @@ def test_changes_that_do_not_fit_any_more_are_kept_and_the_warning_says_how_to_a
     assert f"`git -C {project.folder} cherry-pick --no-commit {ref}`" in err
 
 
+WAIT = call("shell", command="touch started; sleep 300")
 WAITING = [call("shell", command="echo half > stats.txt; touch started; sleep 300")]
 
 
@@ -158,6 +159,26 @@ def test_what_a_killed_run_left_is_put_aside_by_the_next(project: Project, until
     assert project.git("show", f"{ref}:stats.txt") == "half\n"
     assert (project.folder / "stats.txt").read_text() == "42\n"
     assert project.places() == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_h2_a_run_that_goes_on_has_what_it_had_changed(
+    project: Project, until: Any, end: signal.Signals
+) -> None:
+    """After a kill as after Ctrl-C: the steps on record and the files belong together."""
+    project.answers([call("fs_write", path="stats.txt", content="half\n"), WAIT], QWEN)
+    running = project.home.start(*project.command())
+    until(lambda: (tree := project.worktree()) and (tree / "started").exists())
+    running.send_signal(end)
+    running.communicate(timeout=30)
+    assert project.git("status", "--porcelain") == ""
+    project.answers([call("shell", command="rm started; echo and whole >> stats.txt"), QWEN[-1]], QWEN)
+    said = project.home.run("run", "--continue", "--json")
+    assert said.code == 0, said.err
+    assert said.json["attempts"][-1]["model"] == "phi4"
+    assert (project.folder / "stats.txt").read_text() == "half\nand whole\n"
+    assert project.git("status", "--porcelain") == " M stats.txt\n"
+    assert (project.kept(), project.places()) == ([], [])
 
 
 def test_outside_a_repository_the_run_is_refused_with_a_remedy(project: Project) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperguild.domain.message_records import as_record, from_record
-from hyperguild.domain.messages import Image, Message, Verbatim
+from hyperguild.domain.messages import Image, Message, Source, Verbatim
 from hyperguild.domain.tools import ToolCall, ToolResult
 
 texts = st.text(max_size=20)
@@ -39,13 +39,19 @@ verbatims = st.none() | st.builds(
 messages = st.one_of(
     st.builds(Message, st.sampled_from(["system", "user"]), texts),
     st.builds(
-        lambda text, called, verbatim, reasoning: Message(
-            "assistant", text, tool_calls=tuple(called), verbatim=verbatim, reasoning=reasoning
+        lambda text, called, verbatim, reasoning, sources: Message(
+            "assistant",
+            text,
+            tool_calls=tuple(called),
+            verbatim=verbatim,
+            reasoning=reasoning,
+            sources=tuple(sources),
         ),
         texts,
         st.lists(calls, max_size=3),
         verbatims,
         texts,
+        st.lists(st.builds(Source, texts, texts), max_size=2),
     ),
     st.builds(
         Message.of_result,

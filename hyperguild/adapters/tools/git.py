@@ -9,7 +9,6 @@ external diff, text conversion or signing program of the user's configuration is
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,9 @@ from hyperguild.programs.run import OutputLimit, run_program
 
 TIME_LIMIT_S = 120.0
 """Of one command, so that a dead network file system hangs no run. They take milliseconds."""
+
+OUTPUT_BYTES = 1024**3
+"""More than any list of files or patch that is of use."""
 
 SAID_BYTES = 16_384
 SAID_CHARS = 300
@@ -48,22 +50,21 @@ class Git:
 
         Raises `GitError`, and `OSError` where git cannot be started. Cancelling kills it.
         """
-        with tempfile.TemporaryFile() as output:
-            end = await run_program(
-                ["git", *_QUIET, *arguments],
-                stdin=stdin,
-                folder=self.folder,
-                environment=self.environment,
-                timeout_s=TIME_LIMIT_S,
-                keep=OutputLimit(tail_bytes=SAID_BYTES),
-                stdout=output,
-            )
-            if end.exit_code not in {0, also_ok}:
-                said = one_line(end.output.decode("utf-8", "replace"), SAID_CHARS)
-                how = "took too long" if end.exit_code is None else f"ended with exit code {end.exit_code}"
-                raise GitError(said or f"git {arguments[0]} {how}")
-            output.seek(0)
-            return output.read()
+        end = await run_program(
+            ["git", *_QUIET, *arguments],
+            stdin=stdin,
+            folder=self.folder,
+            environment=self.environment,
+            timeout_s=TIME_LIMIT_S,
+            keep=OutputLimit(tail_bytes=OUTPUT_BYTES, stderr_tail_bytes=SAID_BYTES),
+        )
+        if end.exit_code not in {0, also_ok}:
+            said = one_line(end.stderr.decode("utf-8", "replace"), SAID_CHARS)
+            how = "took too long" if end.exit_code is None else f"ended with exit code {end.exit_code}"
+            raise GitError(said or f"git {arguments[0]} {how}")
+        if end.left_out:
+            raise GitError(f"git {arguments[0]} has more to say than fits into memory")
+        return end.output
 
     async def text(self, *arguments: str, stdin: bytes | None = None, also_ok: int = 0) -> str:
         """Return the same as text, less the line feed at its end."""

@@ -25,6 +25,11 @@ class Origin:
     model: str
     session_id: str
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Lines that name it in the message of a commit."""
+        return (f"Skill: {self.skill}", f"Model: {self.model}", f"Session: {self.session_id}")
+
 
 class Place:
     """The folder of one worktree. Whoever has a `Place` holds its lock, until `remove` or `release`.

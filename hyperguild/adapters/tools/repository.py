@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -101,6 +101,29 @@ async def store(env: Mapping[str, str], repository: Repository, pack: bytes, ref
     git = users_git(env, Path(repository.top)).at(Path(repository.top), GIT_DIR=repository.common)
     await git.run("unpack-objects", "-q", stdin=pack)
     await git.run("update-ref", ref, commit)
+
+
+async def newest_kept(
+    env: Mapping[str, str], repository: Repository, lines: Collection[str]
+) -> tuple[str, str] | None:
+    """Return ref and commit of the newest kept attempt whose message holds these lines.
+
+    Raises `GitError` and `OSError`.
+    """
+    git = users_git(env, Path(repository.top)).at(Path(repository.top), GIT_DIR=repository.common)
+    form = "--format=%(refname) %(objectname)%00%(contents)%00"
+    fields = (await git.text("for-each-ref", "--sort=-refname", form, REFS)).split("\0")
+    for named, message in zip(fields[0::2], fields[1::2], strict=False):
+        if set(lines) <= set(message.split("\n")):
+            ref, commit = named.split()
+            return ref, commit
+    return None
+
+
+async def forget(env: Mapping[str, str], repository: Repository, ref: str) -> None:
+    """Delete a ref of ours. Raises `GitError` and `OSError`."""
+    git = users_git(env, Path(repository.top)).at(Path(repository.top), GIT_DIR=repository.common)
+    await git.run("update-ref", "-d", ref)
 
 
 async def prune(env: Mapping[str, str], repository: Repository, now: datetime) -> None:

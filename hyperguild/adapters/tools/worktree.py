@@ -32,6 +32,8 @@ from hyperguild.adapters.tools.repository import (
     Repository,
     core_settings,
     find_repository,
+    forget,
+    newest_kept,
     prune,
     require_tracked,
     store,
@@ -43,6 +45,11 @@ from hyperguild.errors import UsageError
 from hyperguild.ports import Clock, IdSource
 
 SUBMODULES = "submodules are empty folders in the worktree of an attempt; what is put there is not kept"
+
+REFUSED = "An attempt of {}, not accepted"
+INTERRUPTED = "An attempt of {}, interrupted"
+UNFIT = "An attempt of {}, accepted, but not applied"
+"""Titles of commits. Only what was interrupted is ever taken up again."""
 
 Value = TypeVar("Value")
 
@@ -83,7 +90,7 @@ class Worktrees:
         try:
             yield worktree
         finally:
-            await worktree.settle(accepted=False)
+            await worktree.settle(accepted=None)
 
     async def _filled(self, place: Place, order: WorkOrder, warnings: tuple[str, ...]) -> Worktree:
         repository = place.repository
@@ -98,7 +105,25 @@ class Worktrees:
         if (top / ".gitmodules").exists():
             warnings = (*warnings, SUBMODULES)
         place.begin(base)
+        if order.goes_on:
+            warnings = (*warnings, *await self._brought_back(place, shadow))
         return Worktree(place, shadow, moved, warnings, (self._clock, self._turn))
+
+    async def _brought_back(self, place: Place, shadow: Shadow) -> tuple[str, ...]:
+        """Bring back what an interrupted attempt of that model in that session had changed."""
+        repository, about = place.repository, place.origin.lines
+        found = await newest_kept(self._env, repository, (INTERRUPTED.format(place.origin.model), *about))
+        if found is None:
+            return ()
+        ref, commit = found
+        patch = await shadow.patch(f"{commit}~", commit)
+        try:
+            await shadow.git(place.tree).run("apply", "--whitespace=nowarn", stdin=patch)
+        except GitError as error:
+            show = shlex.join(("git", "-C", repository.top, "show", ref))
+            return (f"what {place.origin.model} had changed cannot be brought back: `{show}` ({error})",)
+        await forget(self._env, repository, ref)
+        return ()
 
     async def _tidy(self, repository: Repository) -> tuple[str, ...]:
         warnings: list[str] = []
@@ -106,7 +131,7 @@ class Worktrees:
             for place in abandoned(self._folder, repository):
                 shadow = Shadow(place.shadow, repository, self._env)
                 left = Worktree(place, shadow, WorkOrder(place.tree), (), (self._clock, self._turn))
-                warnings += await left.settle(accepted=False)
+                warnings += await left.settle(accepted=None)
             await prune(self._env, repository, self._clock.now())
         except (GitError, OSError) as error:
             warnings.append(f"attempts that are kept in {repository.top} could not be tidied: {error}")
@@ -131,8 +156,10 @@ class Worktree:
         self._clock, self._turn = shared
         self._settled = False
 
-    async def settle(self, accepted: bool) -> tuple[str, ...]:
+    async def settle(self, accepted: bool | None) -> tuple[str, ...]:
         """Apply the changes to the user's files, or keep them under a ref; then remove the worktree.
+
+        `accepted` None: the attempt was interrupted, and may be taken up with what it has changed.
 
         All changes are applied or, where the user has changed the same lines meanwhile, none: they are kept
         then. Returns warnings that say what is kept and how to see it; raises nothing. It goes to its end
@@ -143,22 +170,23 @@ class Worktree:
         self._settled = True
         return await _to_the_end(self._settle(accepted=accepted))
 
-    async def _settle(self, *, accepted: bool) -> tuple[str, ...]:
+    async def _settle(self, *, accepted: bool | None) -> tuple[str, ...]:
         place = self._place
         try:
             base = place.base
             after = None if base is None else await self._shadow.snapshot(place.tree)
             warnings: tuple[str, ...] = ()
             if base is not None and after is not None and after != base:
-                warnings = await (self._apply(base, after) if accepted else self._put_aside(base, after))
+                how = INTERRUPTED if accepted is None else REFUSED
+                warnings = await (self._apply(base, after) if accepted else self._put_aside(base, after, how))
         except (GitError, OSError) as error:
             place.release()
             return (f"{self._what} could neither be applied nor kept: {error}; it is in {place.tree}",)
         await asyncio.to_thread(place.remove)
         return warnings
 
-    async def _put_aside(self, base: str, after: str) -> tuple[str, ...]:
-        ref = await self._keep(base, after, "not accepted")
+    async def _put_aside(self, base: str, after: str, title: str) -> tuple[str, ...]:
+        ref = await self._keep(base, after, title)
         return (f"{self._what} was not applied, but is kept: `{self._git('show', ref)}`",)
 
     async def _apply(self, base: str, after: str) -> tuple[str, ...]:
@@ -174,7 +202,7 @@ class Worktree:
                 fits = True
                 await git.run("apply", "--whitespace=nowarn", stdin=patch)
             except GitError as error:
-                ref = await self._keep(base, after, "accepted, but not applied")
+                ref = await self._keep(base, after, UNFIT)
                 show, pick = self._git("show", ref), self._git("cherry-pick", "--no-commit", ref)
                 how = "only in part" if fits else "not"
                 return (
@@ -184,13 +212,13 @@ class Worktree:
             await asyncio.to_thread(_give_permissions, self._place.tree, top, names)
         return ()
 
-    async def _keep(self, base: str, after: str, how: str) -> str:
+    async def _keep(self, base: str, after: str, title: str) -> str:
         place, shadow, origin = self._place, self._shadow, self._place.origin
         at = int(self._clock.now().timestamp())
-        about = f"\n\nSkill: {origin.skill}\nModel: {origin.model}\nSession: {origin.session_id}\n"
+        about = "\n".join(("", "", *origin.lines, ""))
         before = f"Before an attempt of {origin.model}{about}"
         begun = await shadow.commit(base, place.repository.head, before, at)
-        commit = await shadow.commit(after, begun, f"An attempt of {origin.model}, {how}{about}", at)
+        commit = await shadow.commit(after, begun, title.format(origin.model) + about, at)
         ref = f"{REFS}{place.name}"
         await store(shadow.env, place.repository, await shadow.pack(commit), ref, commit)
         return ref

@@ -63,7 +63,7 @@ def logged(folder: Path, status: RunStatus, content: Any = "full", **fields: Any
             skill=result.skill,
             chain=result.chain,
             task="x",
-            options={"prompt": {"system": "x", "history": []}},
+            options={"prompt": {"system": "x", "history": []}, "chain": {}},
             created_at=NOW,
             lease_expires_at=NOW + timedelta(hours=1),
         )

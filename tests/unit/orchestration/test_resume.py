@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import attempt, chain, tier
 
 from hyperguild.agent.transcript import faults
+from hyperguild.domain.agent import AgentPolicy, WorkOrder
 from hyperguild.domain.chain import Chain
 from hyperguild.domain.message_records import as_record, call_record
 from hyperguild.domain.messages import Message
@@ -22,7 +24,14 @@ from hyperguild.domain.tools import ToolCall, ToolResult
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
 from hyperguild.orchestration.restoring import Restorer
-from hyperguild.orchestration.resume import Continuation, can_go_on, plan, prompt_record, stored_prompt
+from hyperguild.orchestration.resume import (
+    FILES_AS_THEY_ARE,
+    Continuation,
+    can_go_on,
+    plan,
+    prompt_record,
+    stored_prompt,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROMPT = (Message("system", "Use the tools."), Message("user", "Do the task."))
@@ -75,7 +84,7 @@ def stored(*steps: Step, attempts: Sequence[Attempt] = (), **fields: Any) -> Sto
     known: dict[str, Any] = {
         "result": result,
         "task": PROMPT[1].text,
-        "options": {"prompt": prompt_record(request)},
+        "options": {"prompt": prompt_record(request), "chain": {}},
         "created_at": NOW,
         "steps": steps,
     }
@@ -83,11 +92,15 @@ def stored(*steps: Step, attempts: Sequence[Attempt] = (), **fields: Any) -> Sto
 
 
 def planned(
-    run: StoredRun, *results: ToolResult, of: Chain = TWO, restorer: Restorer | None = None
+    run: StoredRun,
+    *results: ToolResult,
+    of: Chain = TWO,
+    restorer: Restorer | None = None,
+    work: WorkOrder | None = None,
 ) -> Continuation:
     restorer = restorer or Restorer(Scrubber())
     prompt, task = stored_prompt(run, restorer)
-    request = RunRequest("test", prompt.system, Task(task), of, history=prompt.history)
+    request = RunRequest("test", prompt.system, Task(task), of, history=prompt.history, work=work)
     numbers = itertools.count()
     return plan(run, request, results, restorer, lambda: f"new-{next(numbers)}")
 
@@ -128,7 +141,7 @@ def test_h1_a_cancelled_attempt_is_taken_up_under_a_new_id_and_its_steps_count()
     cancelled = attempt(0, "error", attempt_id="open", cause="cancelled", error=CANCELLED)
     broken = step(1, says("", WRITE), Message.of_result(CUT_OFF))
     under_way = resumed(planned(stored(FIRST, broken, attempts=[cancelled])))
-    assert (under_way.attempt_id, under_way.resumption.usage, under_way.earlier_ms) == (None, Usage(), 0)
+    assert (under_way.attempt_id, under_way.resumption.usage, under_way.earlier_ms) == ("new-0", Usage(), 0)
     assert under_way.resumption.used_steps == 2
     assert under_way.resumption.messages[-1].result == CUT_OFF
 
@@ -156,15 +169,32 @@ def test_h1_a_cancelled_attempt_of_an_earlier_tier_is_not_taken_up() -> None:
     assert planned(stored(FIRST, attempts=[former, refused])).under_way is None
 
 
-@pytest.mark.parametrize(
-    ("finish_reason", "answered"), [("stop", True), ("other", True), ("length", False), (None, False)]
-)
+@pytest.mark.parametrize(("finish_reason", "answered"), [("stop", True), ("other", True), ("length", False)])
 def test_h2_an_answer_without_its_verdict_is_not_asked_for_again(
     finish_reason: Any, *, answered: bool
 ) -> None:
     last = step(1, says("All is done."), finish_reason=finish_reason)
     resumption = resumed(planned(stored(FIRST, last))).resumption
     assert (resumption.answered, resumption.messages[-1].text) == (answered, "All is done.")
+
+
+def test_h1_what_was_stopped_as_it_spoke_is_said_anew() -> None:
+    partial = step(1, says("All is"), finish_reason=None)
+    resumption = resumed(planned(stored(FIRST, partial))).resumption
+    assert (resumption.answered, resumption.messages[-1].text) == (False, "seen")
+    assert (resumption.used_steps, resumption.usage.output_tokens) == (2, 2)
+
+
+def test_h1_an_attempt_that_was_stopped_twice_as_it_spoke_has_no_two_turns_in_a_row() -> None:
+    stops = [
+        attempt(0, "error", attempt_id=name, cause="cancelled", error=CANCELLED)
+        for name in ("open", "second")
+    ]
+    thought = step(1, Message("assistant", "", reasoning="hm"), finish_reason=None)
+    partial = step(2, says("All is"), attempt_id="second", finish_reason=None)
+    resumption = resumed(planned(stored(FIRST, thought, partial, attempts=stops))).resumption
+    assert [message.role for message in resumption.messages] == ["system", "user", "assistant", "tool"]
+    assert resumption.used_steps == 3
 
 
 def test_h2_a_summary_stands_for_what_it_replaced_and_asides_are_no_part_of_it() -> None:
@@ -193,6 +223,26 @@ def test_c7_what_ran_is_what_a_hook_made_of_the_call() -> None:
     rewritten = step(1, says("", WRITE), told(WRITE, "written", ran_with={"path": "b"}))
     done = resumed(planned(stored(FIRST, rewritten))).done
     assert done[-1][0].arguments == {"path": "b"}
+
+
+def test_h2_steps_of_an_attempt_that_was_given_up_are_not_taken_up_later() -> None:
+    refused = attempt(0, attempt_id="again")
+    later = step(0, *PROMPT, says("No."), attempt_id="again", finish_reason="stop")
+    assert planned(stored(FIRST, later, attempts=[refused])).under_way is None
+
+
+WORKTREE = chain(tier(0, agent=AgentPolicy(workspace="worktree")), tier(1))
+
+
+@pytest.mark.parametrize("last", [SECOND, step(1, says("It is done."), finish_reason="stop")])
+def test_h2_an_attempt_whose_worktree_is_gone_is_told_so(last: Step) -> None:
+    going = planned(stored(FIRST, last), of=WORKTREE, work=WorkOrder(Path("/w")))
+    under_way = resumed(going)
+    assert under_way.resumption.messages[-1] == Message("user", FILES_AS_THEY_ARE)
+    assert under_way.handed_in == (Message("user", FILES_AS_THEY_ARE),)
+    assert (under_way.done, under_way.resumption.answered) == ((), False)  # nothing of it is there to judge
+    again = planned(stored(FIRST, last), of=WORKTREE)  # without tools there are no worktrees
+    assert resumed(again).handed_in == ()
 
 
 PAUSED = step(

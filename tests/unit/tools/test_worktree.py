@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -571,6 +572,38 @@ async def test_what_a_killed_process_left_is_kept_by_the_next_and_one_in_use_is_
     assert living.returncode == 0
     assert repo.places() == []
     assert len(repo.kept()) == 2
+
+
+async def test_an_interrupted_attempt_is_taken_up_with_what_it_had_changed(repo: Repo) -> None:
+    def change(folder: Path) -> None:
+        write("a.txt", "half\n")(folder)
+        (folder / "new.bin").write_bytes(b"\0\xff")
+
+    await attempt(repo, write("a.txt", "of a refused attempt\n"), accepted=False)
+    async with repo.worktrees.open(repo.order, ORIGIN) as worktree:
+        change(worktree.order.folder)
+    assert len(repo.kept()) == 2
+    repo.write("other.txt", "the user's\n")
+    seen: list[str] = []
+    order = replace(repo.order, goes_on=True)
+    assert await attempt(repo, lambda folder: seen.append((folder / "a.txt").read_text()), order=order) == ()
+    assert seen == ["half\n"]
+    assert (repo.top / "a.txt").read_text() == "half\n"
+    assert (repo.top / "new.bin").read_bytes() == b"\0\xff"
+    # Nothing is left to be taken up: not what was refused, nor the same again.
+    assert len(repo.kept()) == 1
+    await attempt(repo, lambda folder: seen.append((folder / "a.txt").read_text()), order=order)
+    assert seen == ["half\n", "half\n"]
+
+
+async def test_where_an_interrupted_attempt_does_not_fit_any_more_that_is_said(repo: Repo) -> None:
+    async with repo.worktrees.open(repo.order, ORIGIN) as worktree:
+        write("a.txt", "half\n")(worktree.order.folder)
+    (ref,) = repo.kept()
+    repo.write("a.txt", "the user's\n")
+    (warning,) = await attempt(repo, lambda _folder: None, order=replace(repo.order, goes_on=True))
+    assert warning.startswith(f"what phi4 had changed cannot be brought back: `git -C {repo.top} show {ref}`")
+    assert repo.kept() == [ref]
 
 
 async def test_cancelling_while_it_is_made_leaves_nothing(repo: Repo) -> None:
