@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hyperguild.adapters.clock import SystemClock
@@ -22,7 +22,7 @@ from hyperguild.adapters.probes.windows import ServerOf, ServerWindows, local_se
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.source import AttemptTools, NoTools, ToolSource
+from hyperguild.agent.source import AttemptTools, NoTools, SkillBook, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
 from hyperguild.domain.chain import Endpoint, EndpointKind, Model, Tier
@@ -76,6 +76,12 @@ class OpenGuild:
     source: ToolSource = field(default_factory=NoTools)
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
+    skills: SkillBook | None = None
+    approver: Approver | None = None
+
+    def delegating_to(self, skills: SkillBook) -> OpenGuild:
+        """Return the same guild, whose runs may delegate to these skills, as far as their chains let them."""
+        return replace(self, skills=skills)
 
     async def run(
         self,
@@ -88,7 +94,17 @@ class OpenGuild:
 
         Messages of errors are scrubbed, for they quote what servers say; the result is the caller's as it is.
         """
-        tools = Tools(self.caller, store, self.clock, self.ids, self.source, self.hooks, self.models)
+        tools = Tools(
+            caller=self.caller,
+            store=store,
+            clock=self.clock,
+            ids=self.ids,
+            source=self.source,
+            hooks=self.hooks,
+            models=self.models,
+            skills=self.skills,
+            approver=self.approver,
+        )
         try:
             return await walk(request, tools, ScrubbingSink(self.scrubber, sink), continuation)
         except RunError as error:
@@ -155,7 +171,16 @@ async def open_guild(
             folder = configuration.path.absolute().parent
             # Last: they see calls and results as the caller's own hooks leave them.
             hooks = hooks.then(command_hooks(configuration.hooks, env, folder))
-        yield OpenGuild(caller, scrubber, clock, system_ids(clock), source, hooks, configuration.model)
+        yield OpenGuild(
+            caller=caller,
+            scrubber=scrubber,
+            clock=clock,
+            ids=system_ids(clock),
+            source=source,
+            hooks=hooks,
+            models=configuration.model,
+            approver=approver,
+        )
 
 
 class _ToolsOnDemand:

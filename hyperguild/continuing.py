@@ -104,6 +104,7 @@ def going_on(stored: StoredRun, means: Means, terms: Terms) -> GoingOn:
         work=_work(stored, skill, chain, functions=means.functions),
         external_tools=external_tools(stored.options.get("external_tools", [])),
         options=stored.options,
+        local_only=recorded_chain_options(stored.options).local,
     )
     continuation = plan(stored, request, terms.results, restorer, means.new_id)
     if restorer.missing:

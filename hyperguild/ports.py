@@ -121,7 +121,7 @@ class Question:
 
 
 class Approver(Protocol):
-    """Somebody who can be asked whether a tool may run."""
+    """Somebody who can be asked whether a tool may run; several runs may ask at once."""
 
     async def ask(self, question: Question) -> Literal["yes", "no", "always"]:
         """Return what they say; `always` allows the like for the rest of the run."""

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from hyperguild.domain.agent import PermissionMode, WorkOrder
 from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import StoredRun
+from hyperguild.domain.run import RunRequest
+from hyperguild.domain.task import Task
 from hyperguild.domain.text import nearest
 from hyperguild.domain.tools import ToolChoice, ToolSpec
-from hyperguild.errors import UsageError
+from hyperguild.errors import SkillError, UsageError
+from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.skills.manifest import Skill
 
 
@@ -55,17 +59,59 @@ def work_order(
     built_in = options != ToolOptions() or any(tier.agent.tools is not None for tier in chain.tiers)
     if not built_in and not functions:
         return None
-    return WorkOrder(
+    order = WorkOrder(
         folder=(options.workdir or here).resolve(),
-        skill_tools=skill.allowed_tools,
-        skill_patterns=tuple((one.tool, one.pattern) for one in skill.allowed_tool_patterns),
-        skill_folder=skill.folder.resolve(),
         only_tools=options.tools,
         allow_paths=tuple(path.resolve() for path in options.allow_paths),
         permission_mode=options.permission_mode,
         built_in=built_in,
         tool_choice=options.tool_choice or "auto",
     )
+    return _for_skill(order, skill)
+
+
+def _for_skill(order: WorkOrder, skill: Skill) -> WorkOrder:
+    return dataclasses.replace(
+        order,
+        skill_tools=skill.allowed_tools,
+        skill_patterns=tuple((one.tool, one.pattern) for one in skill.allowed_tool_patterns),
+        skill_folder=skill.folder.resolve(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredSkills:
+    """The `SkillBook` of a chains.yaml and the skills of a search path."""
+
+    configuration: Configuration
+    catalog: SkillCatalog
+
+    def may_use(self, skill: str, tool: str) -> bool:
+        """See `SkillBook`; a skill that is nowhere has no limit, its prompt is the caller's own."""
+        try:
+            allowed = self.catalog.get(skill).allowed_tools
+        except SkillError:
+            return True
+        return allowed is None or any(fnmatchcase(tool, glob) for glob in allowed)
+
+    def purpose(self, skill: str) -> str:
+        """See `SkillBook`. Raises `SkillError` and `ConfigError`."""
+        found = self.catalog.get(skill)
+        self.configuration.chain_for(skill)
+        return found.description
+
+    def request(self, skill: str, task: str, work: WorkOrder | None) -> RunRequest:
+        """See `SkillBook`. Raises `SkillError` and `ConfigError`."""
+        found = self.catalog.get(skill)
+        if work is not None:  # what has to be called first was said of the run that delegates
+            work = _for_skill(dataclasses.replace(work, tool_choice="auto"), found)
+        return RunRequest(
+            skill=found.name,
+            system_prompt=found.system_prompt(task),
+            task=Task(task),
+            chain=self.configuration.chain_for(skill),
+            work=work,
+        )
 
 
 def chosen_chain(configuration: Configuration, skill: str, options: ChainOptions) -> Chain:

@@ -52,6 +52,16 @@ class Asides:
         """What all of them cost; None where that is not known of one."""
         return total_cost_usd(use.cost_usd for use in self.uses)
 
+    def add(self, use: ModelUse) -> None:
+        """Count what was used on behalf of the attempt; of one model and purpose that is one entry."""
+        for place, before in enumerate(self.uses):
+            if (before.model, before.purpose) == (use.model, use.purpose):
+                cost_usd = total_cost_usd([before.cost_usd, use.cost_usd])
+                use = before.model_copy(update={"usage": before.usage + use.usage, "cost_usd": cost_usd})
+                self.uses[place] = use
+                return
+        self.uses.append(use)
+
     async def generate(self, name: str, messages: Sequence[Message]) -> Completion:
         """Ask another model for a hook: that costs a step, and has its place in the log.
 

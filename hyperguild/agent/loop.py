@@ -15,7 +15,7 @@ from hyperguild.agent.resumption import CONTINUE
 from hyperguild.agent.routing import SELECT, ToolRouting, is_two_stage
 from hyperguild.agent.steering import Decision, Steering
 from hyperguild.agent.summarising import StepBudget, Summariser, SummaryTerms, SummaryTools
-from hyperguild.agent.terms import Allowance, LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.terms import Allowance, Left, LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import Batch
 from hyperguild.agent.transcript import repaired, with_own_ids, with_sendable_names
 from hyperguild.agent.watch import (
@@ -130,6 +130,7 @@ class AgentLoop:
             return Conversation(request.prompt, on_record=False)
         self._steps.used, self._spent = resume.used_steps, resume.usage
         messages, length = resume.sendable, resume.prompt_length
+        self._routing.recall(call for message in messages for call in message.tool_calls)
         parts = resume.parts_of_answer
         if resume.answered:
             self._said = "".join(parts)
@@ -150,6 +151,17 @@ class AgentLoop:
     def asides(self) -> tuple[ModelUse, ...]:
         """What other models have used that were asked within the attempt."""
         return tuple(self._others.uses)
+
+    def count(self, use: ModelUse) -> None:
+        """Count what was used on behalf of the attempt, but not by it."""
+        self._others.add(use)
+
+    def left(self) -> Left:
+        """Return what may be used on behalf of the attempt now; what a next step may cost is set aside."""
+        left_usd = self._allowance.left_usd()
+        next_cost = self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
+        spare_usd = None if left_usd is None else max(left_usd - (next_cost or 0.0), 0.0)
+        return Left(self._allowance.left_s(), spare_usd)
 
     @property
     def text(self) -> str:
@@ -377,19 +389,9 @@ class AgentLoop:
         self._conversation.since += [Message.of_result(result) for result in results]
 
     async def _execute(self, calls: Sequence[ToolCall], offered: Sequence[str]) -> Batch:
-        """Execute the calls; `select_category` is the loop's own, and what follows it in its step waits."""
-        routed = next((call for call in calls if call.name == SELECT and SELECT in offered), None)
-        if routed is None:
-            return await self._toolbox.execute(calls, offered, self._see, self._steering)
-        text, is_error = self._routing.select(routed)
-        results = []
-        for call in calls:
-            told = text if call is routed else f"not executed: {SELECT} was called in the same step"
-            failed = is_error if call is routed else True
-            results.append(ToolResult(call.id, call.name, told, failed))
-            self._see(call)
-            self._see(results[-1])
-        return Batch(tuple(results))
+        """Execute the calls, but for those that the routing answers itself."""
+        answered = self._routing.take(calls, offered)
+        return await self._toolbox.execute(calls, offered, self._see, self._steering, answered)
 
     def _see(self, seen: ToolCall | ToolResult) -> None:
         self._watch.observe(CallBegan(seen) if isinstance(seen, ToolCall) else CallEnded(seen))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hyperguild.agent.toolbox import Rules, no_rules
+from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Tier
 from hyperguild.domain.run import RunRequest
 from hyperguild.ports import Tool
@@ -17,6 +18,7 @@ from hyperguild.ports import Tool
 class AttemptTools:
     """What one attempt works with. `warnings` say, each in one line, which tools are missing and why.
 
+    `work` is the order that they work under, where that is not the request's: in a folder of their own.
     `settle` is awaited once the attempt is recorded, with whether its answer was accepted, None where the
     attempt was interrupted and may go on: a work directory of the attempt's own is then merged, or put aside.
     It returns warnings for a person.
@@ -25,6 +27,7 @@ class AttemptTools:
     tools: tuple[Tool, ...]
     rules: Rules
     warnings: tuple[str, ...] = ()
+    work: WorkOrder | None = None
     settle: Callable[[bool | None], Awaitable[tuple[str, ...]]] | None = None
 
 
@@ -50,5 +53,25 @@ class ToolSource(Protocol):
 
         None of them where the request has no work order, or neither skill nor chain asks for any. Raises
         `UsageError` where the work directory cannot be used.
+        """
+        ...
+
+
+class SkillBook(Protocol):
+    """Knows the skills that tasks may be delegated to. Its methods may read files: call them in a thread."""
+
+    def may_use(self, skill: str, tool: str) -> bool:
+        """Tell whether the `allowed-tools` of a skill leave room for a tool; so it is where it has none."""
+        ...
+
+    def purpose(self, skill: str) -> str:
+        """Return what a skill is for. Raises `HyperguildError` where it cannot be run."""
+        ...
+
+    def request(self, skill: str, task: str, work: WorkOrder | None) -> RunRequest:
+        """Return the run of a task, with the chain of its skill.
+
+        `work` is that of the run that delegates: the same holds for this one, within the limits of its own
+        skill. Raises `HyperguildError`.
         """
         ...

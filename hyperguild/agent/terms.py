@@ -64,6 +64,14 @@ class LoopTools:
     models: Callable[[str], Model] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a run's time and money; None is no limit."""
+
+    seconds: float | None
+    cost_usd: float | None
+
+
 class Allowance:
     """The time and the money of one attempt. Time runs from the moment this is made.
 

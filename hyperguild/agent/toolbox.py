@@ -100,8 +100,11 @@ class Toolbox:
         offered: Collection[str],
         observe: Observe,
         steering: Steering,
+        answered: Sequence[ToolResult] = (),
     ) -> Batch:
         """Execute the calls of one step and return their results; failures are results, too.
+
+        Those that are `answered` already are not executed.
 
         Neighbouring calls that only read run at once, all others one at a time, so that a read after a write
         sees it. Hooks see each call before it is checked, so that what runs is what was permitted. Cancelling
@@ -109,14 +112,18 @@ class Toolbox:
         """
         step = _Step(offered, observe, steering)
         self.finished = {}
-        alone = next((call.name for call in calls if self._is_exclusive(call)), None)
-        if alone is not None and len(calls) > 1:
+        for result in answered:
+            observe(next(call for call in calls if call.id == result.call_id))
+            self._done(result, observe)
+        left = [call for call in calls if call.id not in self.finished]
+        alone = next((call.name for call in left if self._is_exclusive(call)), None)
+        if alone is not None and len(left) > 1:
             why = f"{alone} must be called alone: nothing was executed; call it again by itself"
-            for call in calls:
+            for call in left:
                 observe(call)
                 self._done(_failure(call, why), observe)
         else:
-            for group in self._groups(calls):
+            for group in self._groups(left):
                 await self._run_group(group, step)
         results = tuple(self.finished[call.id] for call in calls if call.id in self.finished)
         stopped_by = next((result for result in results if self._stops(result)), None)
@@ -166,7 +173,7 @@ class Toolbox:
     async def _run(self, call: ToolCall, tool: Tool) -> ToolResult:
         started_at = self._clock.now()
         context = ToolContext(GrantedBarrier(), _ignore_offer)
-        is_error, limit = True, asyncio.timeout(self._rules.timeout_s)
+        is_error, limit = True, asyncio.timeout(None if tool.spec.untimed else self._rules.timeout_s)
         try:
             async with limit:
                 text = encodable(await tool.run(call.arguments or {}, context))

@@ -216,14 +216,16 @@ def hosted_id(inventory: EndpointInventory, name: str) -> str | None:
 def unknown_skills(configuration: Configuration, names: Iterable[str]) -> Iterator[Finding]:
     """Yield a warning for each skill that chains.yaml names and that is nowhere."""
     known = list(names)
-    for skill in configuration.skill_chains:
+    policies = (tier.agent for chain in configuration.chains.values() for tier in chain.tiers)
+    delegates = (name for policy in policies for name in policy.delegate)
+    for skill in dict.fromkeys((*configuration.skill_chains, *delegates)):
         if skill not in known:
             near = nearest(skill, known)
             yield Finding(
                 "skills",
                 "warning",
                 f"{configuration.path.name} names the skill {skill}, and there is none",
-                f"did you mean {near}?" if near else "add it, or take the entry out of `skills:`",
+                f"did you mean {near}?" if near else "add it, or take its name out of there",
             )
 
 

@@ -40,6 +40,7 @@ from hyperguild.orchestration.resume import Continuation
 from hyperguild.ports import EventSink, SessionStore
 from hyperguild.requests import (
     ChainOptions,
+    ConfiguredSkills,
     ToolOptions,
     chosen_chain,
     recorded,
@@ -85,6 +86,7 @@ def run_skill(
         work=work,
         external_tools=external,
         options=recorded(chain_options, work, external),
+        local_only=chain_options.local,
     )
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
@@ -112,6 +114,7 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
         chain=chain,
         session_id=stored.result.session_id,
         options=recorded(chain_options, None),
+        local_only=chain_options.local,
     )
     execute(settings, configuration, request, output)
 
@@ -208,7 +211,9 @@ class _Job:
         with self._interruption.cancels_this_task():
             async with open_guild(
                 self._configuration, self._settings.env, scrubber, approver=self._approver
-            ) as guild:
+            ) as opened:
+                catalog = self._settings.catalog(self._configuration.path)
+                guild = opened.delegating_to(ConfiguredSkills(self._configuration, catalog))
                 store = await self._open_store(guild, scrubber)
                 try:
                     await self._run_all(guild, series, store)

@@ -23,11 +23,29 @@ EVERY = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What an id meant: a session with all its runs, oldest first, and those of them to show."""
+    """What an id meant: a session with all its runs, oldest first, and those of them to show.
+
+    A run that is shown brings those that it delegated.
+    """
 
     session_id: str
     runs: tuple[StoredRun, ...]
     shown: tuple[StoredRun, ...]
+
+    @property
+    def own(self) -> tuple[StoredRun, ...]:
+        """The runs of the session that no other run delegated."""
+        return tuple(run for run in self.runs if run.parent_run_id is None)
+
+    @property
+    def heads(self) -> tuple[StoredRun, ...]:
+        """Those to show in full: each but the delegated ones whose parent is shown, too."""
+        ids = {run.result.run_id for run in self.shown}
+        return tuple(run for run in self.shown if run.parent_run_id not in ids)
+
+    def delegated_by(self, run: StoredRun) -> tuple[StoredRun, ...]:
+        """Return the runs that this one delegated, oldest first."""
+        return tuple(one for one in self.runs if one.parent_run_id == run.result.run_id)
 
 
 @asynccontextmanager
@@ -104,8 +122,10 @@ async def _select(store: SessionStore, reference: str) -> Selection:
 
 def chosen_runs(runs: Sequence[StoredRun], session_id: str, reference: str) -> tuple[StoredRun, ...]:
     """Return the runs that `reference` names; all of them where it names their session."""
-    named = tuple(stored for stored in runs if stored.result.run_id.endswith(reference))
-    return named if named and not session_id.endswith(reference) else tuple(runs)
+    named = {run.result.run_id for run in runs if run.result.run_id.endswith(reference)}
+    if not named or session_id.endswith(reference):
+        return tuple(runs)
+    return tuple(run for run in runs if run.result.run_id in named or run.parent_run_id in named)
 
 
 def _is_there(path: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hyperguild.cli.delegated import DelegatedRuns, call_in_words
 from hyperguild.cli.output import dollars, seconds
 from hyperguild.domain.events import (
     AnswerDelta,
@@ -26,6 +27,7 @@ from hyperguild.domain.events import (
 )
 from hyperguild.domain.records import Attempt, RunResult
 from hyperguild.domain.text import one_line
+from hyperguild.skills.tool_names import DELEGATE
 
 CALL_CHARS = 60
 """Of a call in the live view."""
@@ -56,12 +58,21 @@ class Row:
 
 @dataclass(slots=True)
 class Progress:
-    """The rows of a walk, oldest first."""
+    """The rows of a walk, oldest first; what is delegated is told in the row of the attempt that did it."""
 
     rows: list[Row] = field(default_factory=list)
+    _delegated: DelegatedRuns = field(default_factory=DelegatedRuns)
 
-    def apply(self, event: Event) -> None:
-        """Take one event."""
+    def apply(self, event: Event) -> bool:
+        """Take one event; return whether it is one of the run itself, not of one that it delegated."""
+        own = not self._delegated.take(event)
+        if own:
+            self._apply(event)
+        elif self.rows and self.rows[-1].attempt is None:
+            self.rows[-1] = replace(self.rows[-1], doing=self._delegated.progress())
+        return own
+
+    def _apply(self, event: Event) -> None:
         if isinstance(event, AttemptStarted):
             self.rows.append(Row(event.model, event.tier, "asked"))
         elif isinstance(event, AttemptFinished):
@@ -102,12 +113,19 @@ def _moved(row: Row, event: Event) -> Row:
 def _at_work(row: Row, event: Event) -> Row:
     match event:
         case ToolCalled():
-            return replace(row, chars=0, doing=f"{event.name} {call_text(event.arguments)}")
+            return replace(row, chars=0, doing=call_line(event.name, event.arguments))
         case ToolReturned(is_error=True):
             return replace(row, doing=f"{event.name} failed")
         case ContextCompacted(failure=""):
             return replace(row, doing="older messages were summarised")
     return row
+
+
+def call_line(name: str, arguments: Mapping[str, Any] | None) -> str:
+    """Return a call in a few words: the tool and what it is called with."""
+    if name == DELEGATE:
+        return one_line(call_in_words(arguments), CALL_CHARS)
+    return f"{name} {call_text(arguments)}".rstrip()
 
 
 def call_text(arguments: Mapping[str, Any] | None) -> str:

@@ -65,19 +65,20 @@ class Detail:
 def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -> None:
     """Put a selection on the page. Raises `UsageError` where the attempt asked for is none."""
     if detail.attempt is not None:
-        _one_attempt(page, selection.shown[-1], detail.attempt, now)
+        _one_attempt(page, selection.heads[-1], detail.attempt, now)
         return
-    if len(selection.shown) > 1:
+    if len(selection.heads) > 1:
         _session_head(page, selection, now)
-    for stored in selection.shown:
+    for stored in selection.heads:
         page.gap()
         _head(page, stored, selection, now, whole=detail.whole)
         page.gap()
         _chain(page, stored, detail)
+        _delegated(page, selection.delegated_by(stored), whole=detail.whole)
         if detail.steps:
             fill_steps(page, stored, whole=detail.whole)
     page.gap()
-    _hint(page, selection.shown, detail)
+    _hint(page, selection.heads, detail)
 
 
 def nth_attempt(stored: StoredRun, number: int) -> Attempt:
@@ -98,7 +99,7 @@ def _session_head(page: Page, selection: Selection, now: datetime) -> None:
     began = selection.runs[0].created_at
     page.add((f"session {_id(page, selection.session_id)}", "bold"), hang=2)
     page.add(
-        (f"{len(selection.runs)} runs, oldest first, since {local_time(began)} ({ago(began, now)})", "dim")
+        (f"{len(selection.own)} runs, oldest first, since {local_time(began)} ({ago(began, now)})", "dim")
     )
 
 
@@ -108,7 +109,7 @@ def _head(page: Page, stored: StoredRun, selection: Selection, now: datetime, *,
     if result.status in ENDINGS:
         page.add((ENDINGS[result.status], STATUS_STYLES[result.status]))
     page.fact("run", (_id(page, result.run_id), ""), (_place(selection, stored), "dim"))
-    if len(selection.shown) == 1:
+    if len(selection.heads) == 1:
         page.fact("session", (_id(page, result.session_id), ""))
     page.fact("when", (f"{local_time(stored.created_at)}, {ago(stored.created_at, now)}", ""))
     page.fact("spent", (_spent(result), ""))
@@ -136,9 +137,11 @@ def _title(result: RunResult) -> list[Part]:
 
 
 def _place(selection: Selection, stored: StoredRun) -> str:
-    if len(selection.runs) == 1:
+    if stored.parent_run_id is not None:
+        return f"  delegated by {stored.parent_run_id[-8:]}"
+    if len(selection.own) == 1:
         return ""
-    ids = [one.result.run_id for one in selection.runs]
+    ids = [one.result.run_id for one in selection.own]
     return f"  {ids.index(stored.result.run_id) + 1} of {len(ids)} of its session"
 
 
@@ -179,6 +182,22 @@ def _chain(page: Page, stored: StoredRun, detail: Detail) -> None:
     if result.status in {"running", "interrupted"}:
         page.gap()
         page.add((f"… {result.status}", STATUS_STYLES[result.status]))
+
+
+def _delegated(page: Page, runs: Sequence[StoredRun], *, whole: bool) -> None:
+    """Add the runs that a run delegated, moved in: what became of each, its task and its answer."""
+    for stored in runs:
+        result = stored.result
+        page.gap()
+        page.add(("delegated: ", "dim"), *_title(result), indent=page.indent, hang=2)
+        parts = [f"run {result.run_id[-8:]}", _spent(result)]
+        page.add((" · ".join(parts), "dim"), indent=2 * page.indent)
+        if stored.task is not None:
+            page.quote("task", stored.task, indent=2 * page.indent, whole=whole)
+        if result.output is not None:
+            page.quote("answer", result.output, indent=2 * page.indent, whole=whole)
+        elif result.status in ENDINGS:
+            page.add((ENDINGS[result.status], STATUS_STYLES[result.status]), indent=2 * page.indent)
 
 
 def _legend(page: Page, attempts: Sequence[Attempt]) -> None:

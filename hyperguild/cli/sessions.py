@@ -119,7 +119,7 @@ def show(
     if as_json and attempt is None:
         print_json(session_object(selection))
     elif as_json and attempt is not None:
-        stored = selection.shown[-1]
+        stored = selection.heads[-1]
         chosen = nth_attempt(stored, attempt)
         taken = [step.model_dump(mode="json") for step in steps_of(stored, chosen)]
         print_json(chosen.model_dump(mode="json") | {"steps": taken})

@@ -10,6 +10,7 @@ from typing import Self, TextIO
 
 import click
 
+from hyperguild.cli.delegated import DelegatedRuns
 from hyperguild.cli.output import json_text
 from hyperguild.cli.streams import silence
 from hyperguild.domain.events import Event, RunFinished
@@ -22,10 +23,11 @@ class LastResult:
 
     def __init__(self) -> None:
         self.result: RunResult | None = None
+        self._delegated = DelegatedRuns()
 
     def emit(self, event: Event) -> None:
         """Take the result out of the run's last event."""
-        if isinstance(event, RunFinished):
+        if not self._delegated.take(event) and isinstance(event, RunFinished):
             self.result = event.result
 
 
@@ -40,10 +42,12 @@ class JsonLines:
         # Taken at the start: the live view puts another stream in place of sys.stdout while it is shown.
         self._stream = stream
         self._stop = stop
+        self._delegated = DelegatedRuns()
         self.failure: OSError | None = None
 
     def emit(self, event: Event) -> None:
         """Print one line."""
+        delegated = self._delegated.take(event)
         if self.failure is not None:
             return
         try:
@@ -51,7 +55,7 @@ class JsonLines:
         except OSError as error:
             self.failure = error
             silence(self._stream)
-            if not isinstance(event, RunFinished):
+            if delegated or not isinstance(event, RunFinished):
                 self._stop()
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from hyperguild.cli.delegated import DelegatedRuns
 from hyperguild.cli.output import seconds
-from hyperguild.cli.progress import Progress, Row, call_text, outcome, reason, summary, times
+from hyperguild.cli.progress import Progress, Row, call_line, outcome, reason, summary, times
 from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
@@ -40,6 +41,7 @@ class PlainView:
 
     def __init__(self) -> None:
         self._loading: set[str] = set()
+        self._delegated = DelegatedRuns()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +58,9 @@ class PlainView:
 
     def emit(self, event: Event) -> None:
         """Print what the event says, if a person wants to know."""
+        if self._delegated.take(event):
+            self._tell_delegated(event)
+            return
         match event:
             case AttemptStarted():
                 self._say(f"{event.model} ({event.tier}) …")
@@ -64,7 +69,7 @@ class PlainView:
             case LoadWaiting():
                 self._tell_load(event)
             case ToolCalled():
-                self._say(f"{event.name} {call_text(event.arguments)}".rstrip())
+                self._say(call_line(event.name, event.arguments))
             case ToolReturned(is_error=True):
                 self._say(f"{event.name} failed: {one_line(event.text, REASON_WIDTH)}")
             case AttemptFinished(attempt=attempt):
@@ -77,6 +82,16 @@ class PlainView:
                 self._say(f"warning: {one_line(event.message, 400)}")
             case RunFinished():
                 self._say(summary(event.result))
+
+    def _tell_delegated(self, event: Event) -> None:
+        """Print what a delegated run does to the world, and how it ends."""
+        match event:
+            case ToolCalled():
+                self._say(f"  {call_line(event.name, event.arguments)}")
+            case Warned():
+                self._say(f"warning: {one_line(event.message, 400)}")
+            case RunFinished():
+                self._say(f"  {self._delegated.place()}: {summary(event.result)}")
 
     def _tell_load(self, event: LoadWaiting) -> None:
         """Print the beginning and the end of a load; what comes in between says how long it has taken."""
@@ -124,10 +139,10 @@ class LiveView:
 
     def emit(self, event: Event) -> None:
         """Take an event; warnings and the end are printed, the rest is drawn."""
-        self._progress.apply(event)
+        own = self._progress.apply(event)
         if isinstance(event, Warned):
             self._console.print(f"warning: {one_line(event.message, 400)}", style="yellow", markup=False)
-        elif isinstance(event, RunFinished):
+        elif isinstance(event, RunFinished) and own:
             self._live.refresh()
             self._live.stop()
             self._console.print(summary(event.result), style="bold", markup=False)

@@ -25,6 +25,7 @@ def _server(name: str, raw: schema_mcp.McpServer, folder: Path, home: Path | Non
         category=raw.category,
         read_only=raw.read_only,
         tools=raw.tools,
+        deferred=raw.deferred,
         timeout_s=raw.timeout_s,
         start_timeout_s=raw.start_timeout_s,
     )

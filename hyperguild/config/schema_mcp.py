@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema, model_validator
 
@@ -63,6 +63,18 @@ _Globs = Annotated[
 ]
 
 
+def _which(value: Any) -> Any:
+    """Write `true`, all tools, and `false`, none, out as globs."""
+    return (["*"] if value else []) if isinstance(value, bool) else one_or_many(value)
+
+
+_WhichGlobs = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_which),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, TEXT, {"type": "array", "items": TEXT}]}),
+]
+
+
 class McpServer(Entry):
     """A server of the Model Context Protocol: a program (argv) or an address (url), exactly one.
 
@@ -90,6 +102,9 @@ class McpServer(Entry):
     )
     tools: _Globs | None = Field(
         None, description="Its tools that are offered, by its own names: a glob, or a list; null: all."
+    )
+    deferred: _WhichGlobs = Field(
+        (), description="Its tools that a model first sees by name alone, and loads: true, a glob, or a list."
     )
     timeout_s: Seconds = Field(60.0, description="Seconds that one call may take.")
     start_timeout_s: Seconds = Field(30.0, description="Seconds to start it and list its tools.")

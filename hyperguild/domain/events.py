@@ -22,11 +22,12 @@ class _Event(Record):
 
 
 class RunStarted(_Event):
-    """A run begins."""
+    """A run begins. `parent_run_id` is the run that delegated it; its events are among those of that run."""
 
     type: Literal["run.started"] = "run.started"
     skill: str
     chain: str
+    parent_run_id: str | None = None
 
 
 class RoutedTier(Record):

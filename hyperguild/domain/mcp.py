@@ -14,9 +14,10 @@ class McpServer:
     """A server whose tools a model may be offered: a program (`argv`) or an address (`url`), exactly one.
 
     The program runs without a shell, in `cwd`, with a reduced environment and `env` over it; `headers` go
-    with every HTTP request. `tools` and `read_only` are globs on the server's own names of its tools: which
-    to offer (None: all), and which of them the user declares to change nothing. `start_timeout_s` bounds
-    starting it and listing its tools, `timeout_s` one call. Raises `ValueError` for both or neither.
+    with every HTTP request. `tools`, `read_only` and `deferred` are globs on the server's own names of its
+    tools: which to offer (None: all), which of them the user declares to change nothing, and which are sent
+    to a model only once it asks for them. `start_timeout_s` bounds starting it and listing its tools,
+    `timeout_s` one call. Raises `ValueError` for both or neither.
     """
 
     name: str
@@ -28,6 +29,7 @@ class McpServer:
     category: ToolCategory = "meta"
     read_only: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
+    deferred: tuple[str, ...] = ()
     timeout_s: float = 60.0
     start_timeout_s: float = 30.0
 

@@ -20,6 +20,8 @@ class RunRequest:
     `session_id` None opens a session of its own. `history` is put between the skill's prompt and the task.
     `work` says where and how tools work; None: none of ours. `external_tools` are executed by the caller.
     `options` are what the caller chose, as `requests.recorded` writes it: with them the run can be continued.
+    `parent_run_id` is the run that delegated this one, which delegates nothing itself. `local_only`: no tier
+    that is not local, in runs that it delegates either.
     """
 
     skill: str
@@ -31,3 +33,5 @@ class RunRequest:
     work: WorkOrder | None = None
     external_tools: tuple[ToolSpec, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    local_only: bool = False

@@ -24,7 +24,8 @@ class ToolSpec:
 
     `source` says where it comes from: `built-in`, `library`, or the name of an MCP server. `external`: the
     caller executes it. `stop_after`: a successful result ends the attempt. `exclusive`: it may be called only
-    alone. `deferred`: its schema is sent only once it has been asked for.
+    alone. `deferred`: its schema is sent only once it has been asked for. `untimed`: a call has limits of its
+    own in the place of the seconds that a call may take.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ToolSpec:
     stop_after: bool = False
     exclusive: bool = False
     deferred: bool = False
+    untimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

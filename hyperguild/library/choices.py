@@ -113,6 +113,7 @@ def run_request(
         work=work,
         external_tools=external,
         options=recorded(chosen, work, external),
+        local_only=chosen.local,
     )
 
 

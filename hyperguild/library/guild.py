@@ -37,7 +37,7 @@ from hyperguild.library.choices import (
 )
 from hyperguild.library.stream import EventStream, Running
 from hyperguild.ports import Clock, EventSink, Question, SessionStore, Tool
-from hyperguild.requests import turns_of, unkept_promises, warning_of_guess
+from hyperguild.requests import ConfiguredSkills, turns_of, unkept_promises, warning_of_guess
 from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.skills.search_path import skill_search_path
 
@@ -98,7 +98,7 @@ class Guild:
         )
         async with AsyncExitStack() as stack:
             scrubber = Scrubber()
-            guild = await stack.enter_async_context(
+            opened = await stack.enter_async_context(
                 open_guild(
                     configuration,
                     env,
@@ -107,6 +107,7 @@ class Guild:
                     additions=additions,
                 )
             )
+            guild = opened.delegating_to(ConfiguredSkills(configuration, material.catalog))
             db = options.get("db")
             file = db_path(None if db is None else Path(db), env)
             logs = _Logs(file, scrubber, configuration.log, guild.clock)

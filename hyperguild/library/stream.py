@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from hyperguild.domain.events import Event, RunFinished
+from hyperguild.domain.events import Event, RunFinished, RunStarted
 from hyperguild.domain.records import RunError, RunResult
 from hyperguild.errors import UsageError
 from hyperguild.ports import EventSink
@@ -50,9 +50,12 @@ class _Queue:
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self.result: RunResult | None = None
+        self._run_id: str | None = None
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, RunFinished):
+        if isinstance(event, RunStarted) and event.parent_run_id is None:
+            self._run_id = event.run_id
+        if isinstance(event, RunFinished) and self._run_id in {None, event.run_id}:
             self.result = event.result
         self._events.put_nowait(event)
 
@@ -65,7 +68,9 @@ class _Queue:
 
 
 class EventStream:
-    """The events of one run, in order, as they happen; the last one is `RunFinished`.
+    """The events of one run, in order, as they happen; the last one is its `RunFinished`.
+
+    Those of runs that it delegates stand among them, with a `run_id` of their own.
 
     ``async with guild.stream(skill, task) as events: async for event in events: …``. The run begins when the
     block is entered, which raises what is wrong with the request. At the end of the iteration the run's own

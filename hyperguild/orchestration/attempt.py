@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperguild.agent.changes import Changes
 from hyperguild.agent.loop import AgentLoop
-from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
+from hyperguild.agent.terms import Left, LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.watch import (
     CallBegan,
     CallEnded,
@@ -240,6 +240,14 @@ class AttemptUnderWay:
             asides=(*self._earlier_asides, *self._loop.asides),
             started_at=self._started_at,
         )
+
+    def left(self) -> Left:
+        """Return what runs that it delegates may use now."""
+        return self._loop.left()
+
+    def count(self, use: ModelUse) -> None:
+        """Count what a run that it delegated has used."""
+        self._loop.count(use)
 
     @property
     def _offered(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
-from hyperguild.agent.source import AttemptTools, ToolSource
+from hyperguild.agent.source import AttemptTools, SkillBook, ToolSource
 from hyperguild.agent.terms import LoopTools
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.domain.chain import Model, Tier
@@ -45,7 +45,7 @@ from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Sk
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
-from hyperguild.ports import Clock, EventSink, IdSource, SessionStore
+from hyperguild.ports import Approver, Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
 
 LEASE_S = 15.0
@@ -62,7 +62,7 @@ RENEW_EVERY_S = 5.0
 class Tools:
     """What a walk works with; all of it may be shared by concurrent walks.
 
-    `models` finds a model that a hook names; it raises `ConfigError`.
+    `models` finds a model that a hook names; it raises `ConfigError`. Without `skills` nothing is delegated.
     """
 
     caller: ModelCaller
@@ -72,6 +72,8 @@ class Tools:
     source: ToolSource
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
+    skills: SkillBook | None = None
+    approver: Approver | None = None
 
 
 async def walk(
@@ -106,9 +108,11 @@ class _Walk:
         self._run_id = continuation.run_id if continuation is not None else tools.ids.new_id()
         self._session_id = request.session_id or tools.ids.new_id()
         self._began = tools.clock.monotonic()
+        self._sink = sink
         self._emit = Emitter(sink, tools.clock, session_id=self._session_id, run_id=self._run_id)
         self._verifier = Verifier(tools.caller, tools.ids)
         self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
+        self._warned: set[str] = set()
         self._task = request.task.rendered()
         self._task_tokens = _tokens(self._prompt(self._task))
 
@@ -118,7 +122,10 @@ class _Walk:
                 await self._tools.store.start_run(self._start())
             elif self._under_way is not None and self._under_way.handed_in:
                 await self._keep_step(handed_in(self._under_way, self._tools.ids, self._tools.clock))
-            self._emit(RunStarted, skill=self._request.skill, chain=self._chain.name)
+            parent_run_id = self._request.parent_run_id
+            self._emit(
+                RunStarted, skill=self._request.skill, chain=self._chain.name, parent_run_id=parent_run_id
+            )
             self._emit(Route, tiers=tuple(_routed(tier) for tier in self._chain.tiers))
             async with background(self._keep_lease()):
                 ending = await self._to_the_end()
@@ -222,9 +229,12 @@ class _Walk:
             if plan.time_left_s is not None:  # servers of tools may have had to be started
                 passed_s = tools.clock.monotonic() - began
                 plan = replace(plan, time_left_s=max(plan.time_left_s - passed_s, 0.0))
-            toolbox = Toolbox(given.tools, given.rules, tools.clock, self._request.external_tools)
+            extended = await self._with_delegation(given, plan.tier, lambda: under_way)
+            toolbox = Toolbox(extended.tools, extended.rules, tools.clock, self._request.external_tools)
             loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids, tools.hooks, tools.models)
             under_way = AttemptUnderWay(plan, self._emit, loop_tools, self._keep_step)
+            if self._under_way is not None and plan.tier.agent.delegate:
+                await self._count_delegated_before(under_way)
             try:
                 attempt = await under_way.run(self._verifier)
             except asyncio.CancelledError:
@@ -237,6 +247,42 @@ class _Walk:
             await self._record(attempt, under_way.open_steps)
             await self._settle(given, accepted=attempt.verdict == "accept")
             return None
+
+    async def _with_delegation(
+        self, given: AttemptTools, tier: Tier, attempt: Callable[[], AttemptUnderWay]
+    ) -> AttemptTools:
+        """Return the tools of an attempt and, where it may delegate, `delegate` beside them."""
+        tools, request = self._tools, self._request
+        if not tier.agent.delegate or tools.skills is None or request.parent_run_id is not None:
+            return given
+        from hyperguild.orchestration.delegation import (  # noqa: PLC0415  # start-up
+            Delegator,
+            Guildmates,
+            open_delegation,
+        )
+
+        own_folder = given.work is not None
+        delegating = replace(request, work=given.work or request.work)
+        delegator = Delegator(delegating, self._run_id, self._session_id, tier, attempt, own_folder)
+        mates = Guildmates(
+            tools.skills, self._sink, lambda request, sink: walk(request, tools, sink), tools.approver
+        )
+        delegation = await open_delegation(delegator, mates)
+        for warning in delegation.warnings:
+            if warning not in self._warned:  # other tiers may delegate to the same skills
+                self._warned.add(warning)
+                self._emit(Warned, message=warning)
+        return replace(given, tools=(*given.tools, *delegation.tools), rules=delegation.beside(given.rules))
+
+    async def _count_delegated_before(self, under_way: AttemptUnderWay) -> None:
+        """Count what an attempt that goes on had delegated until then: ids sort by age."""
+        from hyperguild.orchestration.delegation import uses_of  # noqa: PLC0415  # start-up
+
+        for stored in await self._tools.store.session_runs(self._session_id):
+            result = stored.result
+            if stored.parent_run_id == self._run_id and result.run_id > under_way.plan.attempt_id:
+                for use in uses_of(result):
+                    under_way.count(use)
 
     async def _settle(self, given: AttemptTools, *, accepted: bool | None) -> None:
         """Merge a work directory of the attempt's own, or put it aside: once the attempt is durable."""
@@ -310,6 +356,7 @@ class _Walk:
             chain=self._chain.name,
             task=self._task,
             images=len(self._request.task.images),
+            parent_run_id=self._request.parent_run_id,
             options={**self._request.options, "prompt": prompt_record(self._request)},
             created_at=now,
             lease_expires_at=now + timedelta(seconds=LEASE_S),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-NATIVE_TOOLS: Final = frozenset({"fs_read", "fs_ls", "fs_glob", "fs_grep", "fs_write", "fs_edit", "shell"})
+DELEGATE: Final = "delegate"
+NATIVE_TOOLS: Final = frozenset(
+    {"fs_read", "fs_ls", "fs_glob", "fs_grep", "fs_write", "fs_edit", "shell", DELEGATE}
+)
 """The built-in tools."""
 
 _SPELLINGS: Final = {

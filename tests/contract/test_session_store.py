@@ -557,6 +557,26 @@ async def test_a_log_that_another_program_locks(place: Place, opened: Opener) ->
     await store.start_run(run_start())
 
 
+async def test_c12_delegated_runs_are_no_runs_of_their_own(opened: Opener) -> None:
+    store = await opened()
+    old = NOON - timedelta(days=1)
+    parent = run_start("run-parent", created_at=old - timedelta(seconds=1))
+    child = run_start("run-child", skill="work", created_at=old + timedelta(seconds=1))
+    child = child.model_copy(update={"parent_run_id": "run-parent"})
+    for run in (parent, child):
+        await store.start_run(run)
+        await store.finish_run(result_of(run, []), run.created_at)
+    (summary,) = await store.sessions(limit=5)
+    assert (summary.runs, summary.skills) == (1, ("review",))
+    assert await store.resolve_run("last") == "run-parent"
+    assert [run.parent_run_id for run in await store.session_runs("session-1111")] == [None, "run-parent"]
+    await store.aclose()
+    # the parent is a second too old, the child is not: they go together
+    store = await opened(LogPolicy(keep_days=1))
+    assert await store.session_runs("session-1111") == []
+    assert await store.sessions(limit=5) == []
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 async def test_a_newer_log_is_refused(place: Place, opened: Opener, *, read_only: bool) -> None:
     await (await opened()).aclose()

@@ -44,7 +44,7 @@ def _is_suffix(reference: str) -> bool:
 
 def _runs(connection: sqlite3.Connection, reference: str) -> list[sqlite3.Row]:
     if reference == LAST:
-        return connection.execute(f"{_NEWEST_FIRST.format('')} LIMIT 1").fetchall()
+        return connection.execute(f"{_NEWEST_FIRST.format('WHERE parent_run_id IS NULL')} LIMIT 1").fetchall()
     exact = connection.execute(_NEWEST_FIRST.format("WHERE run_id = ?"), (reference,)).fetchall()
     if exact or not _is_suffix(reference):
         return exact

@@ -36,9 +36,12 @@ Work = Callable[[sqlite3.Connection], T]
 _LONGEST_DAYS = 365_000
 """A thousand years: what is asked for beyond leads to dates that cannot be written."""
 
-_OF_SESSION = "FROM runs WHERE session_id = ? ORDER BY created_at, rowid"
-_RUNS_OF_SESSION = f"SELECT * {_OF_SESSION}"
-_SUMMED_UP = f"SELECT skill, status, cost_usd, lease_expires_at, pid, host, process_started {_OF_SESSION}"
+_RUNS_OF_SESSION = "SELECT * FROM runs WHERE session_id = ? ORDER BY created_at, rowid"
+_SUMMED_UP = (
+    "SELECT skill, status, cost_usd, lease_expires_at, pid, host, process_started FROM runs"
+    # The totals of a run include those that it delegated.
+    " WHERE session_id = ? AND parent_run_id IS NULL ORDER BY created_at, rowid"
+)
 
 
 class SqliteSessionStore:
@@ -233,6 +236,10 @@ class SqliteSessionStore:
             "SELECT DISTINCT session_id FROM runs WHERE created_at < ? AND status != 'running'", (oldest,)
         ).fetchall()
         connection.execute("DELETE FROM runs WHERE created_at < ? AND status != 'running'", (oldest,))
+        connection.execute(
+            "DELETE FROM runs WHERE parent_run_id IS NOT NULL AND status != 'running'"
+            " AND parent_run_id NOT IN (SELECT run_id FROM runs)"
+        )
         for (session_id,) in expired:
             first = connection.execute(f"{_RUNS_OF_SESSION} LIMIT 1", (session_id,)).fetchone()
             if first is None:

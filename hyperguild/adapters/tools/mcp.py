@@ -83,6 +83,7 @@ class _McpTool:
             effect="read" if _fits(listed.name, server.read_only) else "exec",
             category=server.category,
             source=server.name,
+            deferred=_fits(listed.name, server.deferred),
         )
 
     async def run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:

@@ -93,7 +93,8 @@ class Workbench:
     ) -> AsyncGenerator[AttemptTools, None]:
         """See `ToolSource.open`."""
         order = request.work
-        if order is None or not _wants_worktree(order, tier):
+        delegates = bool(tier.agent.delegate) and request.parent_run_id is None
+        if order is None or not _wants_worktree(order, tier, delegates=delegates):
             async with self._open(request, tier, session_id) as given:
                 yield given
             return
@@ -103,7 +104,7 @@ class Workbench:
             self._open(replace(request, work=worktree.order), tier, session_id) as given,
         ):
             warnings = (*worktree.warnings, *given.warnings)
-            yield replace(given, warnings=warnings, settle=worktree.settle)
+            yield replace(given, warnings=warnings, settle=worktree.settle, work=worktree.order)
 
     @asynccontextmanager
     async def _open(
@@ -245,14 +246,17 @@ def _limits(order: WorkOrder, tier: Tier) -> tuple[tuple[str, ...], ...]:
     return (asked, *(globs for globs in (order.skill_tools, order.only_tools) if globs is not None))
 
 
-def _wants_worktree(order: WorkOrder, tier: Tier) -> bool:
-    """Tell whether an attempt gets a worktree; where no tool of ours may change a file it needs none."""
+def _wants_worktree(order: WorkOrder, tier: Tier, *, delegates: bool) -> bool:
+    """Tell whether an attempt gets a worktree; where no tool of ours may change a file it needs none.
+
+    What it delegates works in the same one, with tools of its own.
+    """
     if tier.agent.workspace == "shared" or not tier.model.tools:
         return False
     if (order.permission_mode or tier.agent.permission_mode) in {"deny", "plan"}:
         return False
     limits = _limits(order, tier)
-    return any(_named(name, limits) for name in ("fs_write", "fs_edit", "shell"))
+    return delegates or any(_named(name, limits) for name in ("fs_write", "fs_edit", "shell"))
 
 
 def _named(name: str, limits: Sequence[Sequence[str]]) -> bool:

@@ -57,6 +57,14 @@ def test_all_of_a_program(load: Load, tmp_path: Path) -> None:
     assert load(servers("{s: {argv: [x], cwd: sub}}")).mcp_servers["s"].cwd == tmp_path / "sub"
 
 
+@pytest.mark.parametrize(
+    ("written", "globs"),
+    [("true", ("*",)), ("false", ()), ("get_*", ("get_*",)), ("[get_*, find]", ("get_*", "find"))],
+)
+def test_c8_deferred_is_all_none_or_globs(load: Load, written: str, globs: tuple[str, ...]) -> None:
+    assert load(servers(f"{{s: {{argv: [x], deferred: {written}}}}}")).mcp_servers["s"].deferred == globs
+
+
 def test_all_of_an_address(load: Load) -> None:
     text = '{hub: {url: "https://${HOST}/mcp/", headers: {Authorization: "Bearer ${K}"}}}'
     (server,) = load(servers(text), K=SECRET, HOST="mcp.example").mcp_servers.values()

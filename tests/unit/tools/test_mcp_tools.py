@@ -74,6 +74,12 @@ async def test_c1_mcp_only_the_user_declares_tools_read_only_and_chooses_among_t
         assert {spec.category for spec in specs.values()} == {"search"}
 
 
+async def test_c8_the_user_says_which_tools_of_a_server_are_deferred() -> None:
+    async with opened(odd(deferred=("e*",), tools=("echo", "crash"))) as (tools, _):
+        deferred = {each.spec.name: each.spec.deferred for each in await tools.tools()}
+        assert deferred == {"odd_echo": True, "odd_crash": False}
+
+
 async def test_c1_mcp_all_pages_of_the_list_are_read() -> None:
     async with opened(odd()) as (tools, _):
         offered = await tools.tools()
