@@ -21,7 +21,7 @@ from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.probes.windows import ServerOf, ServerWindows, local_server
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
-from hyperguild.agent.hooks import NO_HOOKS, Hooks
+from hyperguild.agent.hooks import NO_HOOKS, Hooks, HooksIn, no_hooks
 from hyperguild.agent.source import AttemptTools, NoTools, SkillBook, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
@@ -74,7 +74,7 @@ class OpenGuild:
     clock: Clock
     ids: IdSource
     source: ToolSource = field(default_factory=NoTools)
-    hooks: Hooks = NO_HOOKS
+    hooks: HooksIn = no_hooks
     models: Callable[[str], Model] | None = None
     skills: SkillBook | None = None
     approver: Approver | None = None
@@ -164,23 +164,27 @@ async def open_guild(
             _learn_servers_secrets(server, scrubber)
         source = _ToolsOnDemand(env, approver, configuration, additions.functions, clock)
         stack.push_async_callback(source.aclose)
-        hooks = additions.hooks
-        if configuration.hooks:
-            from hyperguild.adapters.tools.command_hooks import command_hooks  # noqa: PLC0415  # start-up
-
-            folder = configuration.path.absolute().parent
-            # Last: they see calls and results as the caller's own hooks leave them.
-            hooks = hooks.then(command_hooks(configuration.hooks, env, folder))
         yield OpenGuild(
             caller=caller,
             scrubber=scrubber,
             clock=clock,
             ids=system_ids(clock),
             source=source,
-            hooks=hooks,
+            hooks=_hooks_in(configuration, env, additions.hooks),
             models=configuration.model,
             approver=approver,
         )
+
+
+def _hooks_in(configuration: Configuration, env: Mapping[str, str], callers: Hooks) -> HooksIn:
+    """Return what makes the hooks of an attempt: the caller's, then those of chains.yaml."""
+    if not configuration.hooks:
+        return lambda _folder: callers
+    from hyperguild.adapters.tools.command_hooks import command_hooks  # noqa: PLC0415  # start-up
+
+    place = configuration.path.absolute().parent
+    # Last: they see calls and results as the caller's own hooks leave them.
+    return lambda folder: callers.then(command_hooks(configuration.hooks, env, place, folder))
 
 
 class _ToolsOnDemand:

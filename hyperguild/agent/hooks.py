@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 from hyperguild.domain.hooks import HOOK_TIMEOUT_S
@@ -108,3 +109,12 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+
+HooksIn = Callable[[Path | None], Hooks]
+"""Makes the hooks of an attempt that works in a folder; None: it works in none."""
+
+
+def no_hooks(folder: Path | None) -> Hooks:
+    """Return none: a `HooksIn`."""
+    del folder
+    return NO_HOOKS

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from hyperguild.agent.changes import Changes
@@ -72,7 +73,10 @@ SHOWN_RESULT_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
-    """What to try: a tier, the prompt for it, and what the verifier may see of the request."""
+    """What to try: a tier, the prompt for it, and what the verifier may see of the request.
+
+    `folder` is where tools work, None where there is no such place.
+    """
 
     attempt_id: str
     tier: Tier
@@ -83,6 +87,7 @@ class AttemptPlan:
     warm_state: WarmState | None
     time_left_s: float | None
     cost_left_usd: float | None
+    folder: Path | None = None
     under_way: UnderWay | None = None
     tool_choice: ToolChoice = "auto"
 
@@ -395,6 +400,7 @@ class AttemptUnderWay:
             answer=end.text,
             finish_reason=end.finish_reason,
             changes=self._changes.summary(),
+            folder=self.plan.folder,
         )
         left_s = self.plan.time_left_s
         if left_s is not None:

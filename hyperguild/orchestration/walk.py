@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from hyperguild.agent.hooks import NO_HOOKS, Hooks
+from hyperguild.agent.hooks import HooksIn, no_hooks
 from hyperguild.agent.source import AttemptTools, SkillBook, ToolSource
 from hyperguild.agent.terms import LoopTools
 from hyperguild.agent.toolbox import Toolbox
@@ -70,7 +70,7 @@ class Tools:
     clock: Clock
     ids: IdSource
     source: ToolSource
-    hooks: Hooks = NO_HOOKS
+    hooks: HooksIn = no_hooks
     models: Callable[[str], Model] | None = None
     skills: SkillBook | None = None
     approver: Approver | None = None
@@ -229,9 +229,14 @@ class _Walk:
             if plan.time_left_s is not None:  # servers of tools may have had to be started
                 passed_s = tools.clock.monotonic() - began
                 plan = replace(plan, time_left_s=max(plan.time_left_s - passed_s, 0.0))
+            work = given.work or self._request.work
+            folder = None if work is None or not work.built_in else work.folder
+            plan = replace(plan, folder=folder)
             extended = await self._with_delegation(given, plan.tier, lambda: under_way)
             toolbox = Toolbox(extended.tools, extended.rules, tools.clock, self._request.external_tools)
-            loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids, tools.hooks, tools.models)
+            loop_tools = LoopTools(
+                tools.caller, toolbox, tools.clock, tools.ids, tools.hooks(folder), tools.models
+            )
             under_way = AttemptUnderWay(plan, self._emit, loop_tools, self._keep_step)
             if self._under_way is not None and plan.tier.agent.delegate:
                 await self._count_delegated_before(under_way)

@@ -26,6 +26,9 @@ TOOLCHAINS = frozenset(
 )
 """Folders without which compilers and interpreters do not run where they are not in their usual places."""
 
+WORKDIR = "HYPERGUILD_WORKDIR"
+"""Tells checks and hooks where the tools of an attempt work, which may be a copy of the user's folder."""
+
 DESKTOP_PREFIX = "XDG_"
 
 

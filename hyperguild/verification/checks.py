@@ -27,7 +27,7 @@ from hyperguild.domain.chain import (
 from hyperguild.domain.records import CheckResult
 from hyperguild.domain.text import cleaned, clipped, clipped_tail, encodable
 from hyperguild.errors import VerifierError
-from hyperguild.programs.environment import reduced_environment
+from hyperguild.programs.environment import WORKDIR, reduced_environment
 from hyperguild.programs.find import ProgramNotFound, find_program
 from hyperguild.programs.run import OutputLimit, run_program
 from hyperguild.verification.fences import fenced_blocks, less_code_fence
@@ -104,7 +104,7 @@ async def _fault(check: Check, subject: Subject) -> str:
         case PythonSyntaxCheck():
             fault = await _python_fault(subject.answer)
         case CommandCheck():
-            fault = await _command_fault(check, subject.answer)
+            fault = await _command_fault(check, subject)
     return fault
 
 
@@ -180,13 +180,15 @@ async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-async def _command_fault(check: CommandCheck, answer: str) -> str:
+async def _command_fault(check: CommandCheck, subject: Subject) -> str:
     environment = reduced_environment(os.environ)
+    if subject.folder is not None:
+        environment[WORKDIR] = str(subject.folder)
     try:
         program = find_program(check.argv[0], check.folder, environment.get("PATH", os.defpath))
         end = await run_program(
             [str(program), *check.argv[1:]],
-            stdin=encodable(answer).encode(),
+            stdin=encodable(subject.answer).encode(),
             folder=check.folder,
             environment=environment,
             timeout_s=check.timeout_s,

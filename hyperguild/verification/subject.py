@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hyperguild.domain.messages import FinishReason
 
@@ -11,7 +12,8 @@ from hyperguild.domain.messages import FinishReason
 class Subject:
     """An answer and what it answers. `task` is the ORIGINAL task, rendered, without anybody's feedback.
 
-    `changes` says what the attempt changed on its way: files touched, commands run; "" for nothing.
+    `changes` says what the attempt changed on its way: files touched, commands run; "" for nothing. `folder`
+    is where it worked, None where there is no such place.
     """
 
     skill_prompt: str
@@ -19,3 +21,4 @@ class Subject:
     answer: str
     finish_reason: FinishReason
     changes: str = ""
+    folder: Path | None = None

@@ -476,7 +476,8 @@ async def test_c12_hooks_of_the_run_hold_for_what_is_delegated(fleet: FleetProce
     scripted(fleet, [delegates("write"), DONE], [WRITE, {"text": "done"}])
     async with team(fleet, tmp_path, config(fleet)) as crew:
         skill(tmp_path / "skills", "work", more="allowed-tools: Write\n")
-        crew.guild = replace(crew.guild, hooks=Hooks(pre_tool=(Hook(no_writes, "no writes"),)))
+        hooks = Hooks(pre_tool=(Hook(no_writes, "no writes"),))
+        crew.guild = replace(crew.guild, hooks=lambda _folder: hooks)
         await crew.run(work=order(tmp_path, permission_mode="bypass"))
         assert [one.is_error for one in crew.told()] == [True, False]
         assert not (tmp_path / "work" / "new.txt").exists()

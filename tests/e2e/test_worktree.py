@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hyperguild.simulation.process import FleetProcess
 
@@ -190,3 +192,23 @@ def test_outside_a_repository_the_run_is_refused_with_a_remedy(project: Project)
     assert "git init" in said.err
     (run,) = project.home.run("sessions", "show", "last", "--json").json["runs"]
     assert run["status"] == "interrupted"
+
+
+def test_checks_and_hooks_see_where_the_attempt_worked(project: Project) -> None:
+    home = project.home
+    check = ["sh", "-c", "grep -q 42 $HYPERGUILD_WORKDIR/stats.txt || { echo not 42; exit 1; }"]
+    hook = ["sh", "-c", "cat >/dev/null; cat $HYPERGUILD_WORKDIR/stats.txt >> hooked"]
+    path = home.folder / "chains.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["verifiers"]["tried"] = {"checks": [{"kind": "command", "argv": check}]}
+    document["chains"]["checked"] = {**document["chains"]["own"], "verifier": "tried"}
+    document["hooks"] = {"stop": [hook]}
+    home.write("chains.yaml", yaml.safe_dump(document))
+    project.answers(PHI4, QWEN)
+    said = home.run(*project.command("checked"), "--json")
+    assert said.code == 0, said.err
+    first, second = json.loads(said.out)["attempts"]
+    assert (first["cause"], "not 42" in first["feedback"]) == ("check_failed", True)
+    assert second["verdict"] == "accept"
+    assert (project.folder / "stats.txt").read_text() == "42\n"
+    assert (home.folder / "hooked").read_text() == "phi4's\n42\n"

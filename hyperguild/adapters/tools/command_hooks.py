@@ -29,7 +29,7 @@ from hyperguild.domain.hooks import CommandHook, HookKind
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.text import cleaned, clipped_tail, one_line
 from hyperguild.domain.tools import ToolCall, ToolResult
-from hyperguild.programs.environment import reduced_environment
+from hyperguild.programs.environment import WORKDIR, reduced_environment
 from hyperguild.programs.find import ProgramNotFound, find_program
 from hyperguild.programs.run import OutputLimit, ProgramEnd, run_program
 
@@ -54,16 +54,18 @@ def command_hooks(
     hooks: Mapping[HookKind, Sequence[CommandHook]],
     env: Mapping[str, str],
     folder: Path,
+    workdir: Path | None = None,
 ) -> Hooks:
     """Return programs as hooks. They run without a shell in `folder`, that of chains.yaml; so are they found.
 
     What they are told and may answer stands in `hook_replies`. They see `env` reduced to what every program
-    gets. A hook raises
+    gets, and `HYPERGUILD_WORKDIR`, where tools work, if they do. A hook raises
     `HookError` where its program cannot be run, does not exit with 0, or answers what cannot be used; it has
     no time limit of its own (`Hook.timeout_s` is its caller's to enforce), and when it is cancelled its
     process group is killed.
     """
-    place = _Place(reduced_environment(env), folder)
+    told = {} if workdir is None else {WORKDIR: str(workdir)}
+    place = _Place(reduced_environment(env) | told, folder)
 
     def made(kind: HookKind) -> list[tuple[_Program, dict[str, Any]]]:
         return [(_Program(kind, hook, place), _terms(hook)) for hook in hooks.get(kind, ())]
