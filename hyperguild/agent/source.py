@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from hyperguild.agent.toolbox import Rules, no_rules
+from hyperguild.agent.toolbox import CallRules, no_rules
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Tier
 from hyperguild.domain.run import RunRequest
@@ -25,7 +25,7 @@ class AttemptTools:
     """
 
     tools: tuple[Tool, ...]
-    rules: Rules
+    rules: CallRules
     warnings: tuple[str, ...] = ()
     work: WorkOrder | None = None
     settle: Callable[[bool | None], Awaitable[tuple[str, ...]]] | None = None

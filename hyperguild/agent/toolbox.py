@@ -45,7 +45,7 @@ Observe = Callable[[ToolCall | ToolResult], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CallRules:
     """What holds for every call: permission, size of results, seconds that a tool may take."""
 
     permit: Permit
@@ -77,7 +77,7 @@ class Toolbox:
     """
 
     def __init__(
-        self, tools: Sequence[Tool], rules: Rules, clock: Clock, external: Sequence[ToolSpec] = ()
+        self, tools: Sequence[Tool], rules: CallRules, clock: Clock, external: Sequence[ToolSpec] = ()
     ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._specs = {spec.name: spec for spec in (*external, *(tool.spec for tool in tools))}
@@ -221,7 +221,7 @@ class Toolbox:
         observe(result)
 
 
-def no_rules() -> Rules:
+def no_rules() -> CallRules:
     """Return the rules of an attempt that is offered nothing, but what its caller executes."""
 
     async def refuse(call: ToolCall, spec: ToolSpec) -> str | None:
@@ -232,7 +232,7 @@ def no_rules() -> Rules:
         del call
         return text
 
-    return Rules(refuse, whole, timeout_s=1.0)
+    return CallRules(refuse, whole, timeout_s=1.0)
 
 
 def _failure(call: ToolCall, why: str) -> ToolResult:

@@ -17,7 +17,7 @@ from hyperguild.agent.permissions import PermissionContext
 from hyperguild.agent.rules import parse_rules
 from hyperguild.agent.source import SkillBook
 from hyperguild.agent.terms import Left
-from hyperguild.agent.toolbox import Rules
+from hyperguild.agent.toolbox import CallRules
 from hyperguild.domain.agent import AgentPolicy, PermissionMode
 from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.events import Event, RunFinished
@@ -105,7 +105,7 @@ class Delegation:
         self.warnings = warnings
         self._gate = gate
 
-    def beside(self, rules: Rules) -> Rules:
+    def beside(self, rules: CallRules) -> CallRules:
         """Return the rules of the other tools, joined by those of `delegate`."""
 
         async def permit(call: ToolCall, spec: ToolSpec) -> str | None:

@@ -15,7 +15,7 @@ from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
-from hyperguild.agent.toolbox import Rules, Toolbox
+from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
 from hyperguild.bootstrap import system_ids
@@ -138,7 +138,7 @@ def loop_over(
     *,
     policy: AgentPolicy | None = None,
     limits: TimeLimits | None = None,
-    toolbox_rules: Rules | None = None,
+    toolbox_rules: CallRules | None = None,
     prompt: tuple[Message, ...] = PROMPT,
     budget: Mapping[str, Any] | None = None,
     hooks: Hooks = NO_HOOKS,
@@ -177,7 +177,7 @@ def loop_over(
         resume=resume,
         **(budget or {}),
     )
-    toolbox = Toolbox(tools, toolbox_rules or Rules(allow, whole, timeout_s=10), clock, external)
+    toolbox = Toolbox(tools, toolbox_rules or CallRules(allow, whole, timeout_s=10), clock, external)
 
     def find(name: str) -> Model:
         if name not in (others or {}):

@@ -16,7 +16,7 @@ from hyperguild.agent.compaction import INSTRUCTIONS
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
-from hyperguild.agent.toolbox import Rules, Toolbox
+from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
 from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
@@ -215,7 +215,7 @@ def scripted(
         await keeping(step)
 
     caller = ModelCaller({"e": client}, NoProbe(), clock, lambda: 0.5)
-    toolbox = Toolbox(tools, Rules(allow, whole, TOOL_TIMEOUT_S), clock, external)
+    toolbox = Toolbox(tools, CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
         LoopTools(caller, toolbox, clock, system_ids(SystemClock()), hooks),

@@ -10,7 +10,7 @@ from builders import local_model, tier
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.agent.terms import LoopTools
-from hyperguild.agent.toolbox import Rules, Toolbox
+from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.bootstrap import system_ids
 from hyperguild.domain.events import Event
 from hyperguild.domain.messages import Finish, TextDelta, ToolCallDelta
@@ -52,7 +52,7 @@ def attempted(turns: Sequence[Turn], tools: Sequence[FunctionTool]) -> Attempt:
         clock, ids = LoopClock(), system_ids(SystemClock())
         model = local_model(context_window=None)
         caller = ModelCaller({model.endpoint.name: ScriptedModel(turns)}, NoProbe(), clock, lambda: 0.0)
-        toolbox = Toolbox(tools, Rules(allow, whole, 10.0), clock)
+        toolbox = Toolbox(tools, CallRules(allow, whole, 10.0), clock)
         plan = AttemptPlan("a", tier(0, model, verify=False), PROMPT, "", "", None, None, None, None)
         emitter = Emitter(Sink(), clock, session_id="s", run_id="r")
 

@@ -9,7 +9,7 @@ import pytest
 from agent.looping import Bench, calls, loop_over, says, tool
 
 from hyperguild.agent.routing import SELECT
-from hyperguild.agent.toolbox import Rules
+from hyperguild.agent.toolbox import CallRules
 from hyperguild.agent.transcript import INTERRUPTED
 from hyperguild.agent.watch import CallBegan, CallEnded, Compacted, Injected, StepBegan
 from hyperguild.domain.agent import AgentPolicy
@@ -195,7 +195,7 @@ async def test_c5_faults_are_results_and_siblings_are_kept(fleet: FleetProcess) 
         return "never"
 
     step = calls("look", "lok", "explode", "hang", {"name": "note", "arguments": {"file": 1}}, "fail")
-    quick = Rules(allow_all, keep_whole, timeout_s=0.1)
+    quick = CallRules(allow_all, keep_whole, timeout_s=0.1)
     tools = [LOOK, NOTE, FAIL, tool(explode), tool(hang)]
     bench = loop_over(fleet, [step, says("Done.")], tools, toolbox_rules=quick)
     end = await bench.run()
@@ -227,7 +227,7 @@ async def test_c2_what_is_not_permitted_is_a_result(fleet: FleetProcess) -> None
         fleet,
         [calls("look", "note"), says("Done.")],
         [LOOK, NOTE],
-        toolbox_rules=Rules(no_writes, keep_whole, timeout_s=5),
+        toolbox_rules=CallRules(no_writes, keep_whole, timeout_s=5),
     )
     await bench.run()
     assert results(bench) == [("look", "saw nothing", False), ("note", "writing is not allowed here", True)]

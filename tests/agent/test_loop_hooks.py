@@ -13,7 +13,7 @@ from agent.looping import PROMPT, Bench, calls, loop_over, says, tool
 from hyperguild.agent.hooks import Control, Denied, Hook, Hooks
 from hyperguild.agent.loop import GO_ON
 from hyperguild.agent.resumption import CONTINUE, Resumption
-from hyperguild.agent.toolbox import Rules
+from hyperguild.agent.toolbox import CallRules
 from hyperguild.agent.transcript import INTERRUPTED, faults
 from hyperguild.agent.watch import CallBegan, CallEnded, HookFailed, Injected, Replaced
 from hyperguild.domain.agent import AgentPolicy
@@ -73,7 +73,7 @@ async def test_c7_pre_tool_denies_and_rewrites_before_anything_is_checked(fleet:
         fleet,
         [called(path="a"), called(path="secret"), called(path="c"), says("Done.")],
         [LOOK],
-        toolbox_rules=Rules(permit, whole, timeout_s=10),
+        toolbox_rules=CallRules(permit, whole, timeout_s=10),
         hooks=Hooks(pre_tool=(Hook(guard, "guard"),)),
     )
     await bench.run()

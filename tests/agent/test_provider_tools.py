@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.looping import Bench, FunctionTool, calls, loop_over, says, tool
 
-from hyperguild.agent.toolbox import Rules
+from hyperguild.agent.toolbox import CallRules
 from hyperguild.agent.watch import CallEnded, Injected
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import ProviderTool
@@ -137,7 +137,7 @@ async def test_c11_a_provider_tool_with_a_local_runner_runs_as_ours(fleet: Fleet
         [calls(*asked), says("Done.")],
         own,
         provider_tools=(ProviderTool({"type": "bash_20250124", "name": "bash"}, "shell"),),
-        toolbox_rules=Rules(no_removing, whole, timeout_s=5),
+        toolbox_rules=CallRules(no_removing, whole, timeout_s=5),
     )
     assert (await bench.run()).text == "Done."
     assert ran == ["ls"]

@@ -14,7 +14,7 @@ from hyperguild.adapters.probes.windows import ServerWindows
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopRequest, LoopTools
-from hyperguild.agent.toolbox import Rules, Toolbox
+from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.watch import Compacted, KeptStep, LoopEvent, LoopWatch
 from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
@@ -75,7 +75,7 @@ async def run(fleet: FleetProcess, *, served: int | None, configured: int | None
     async def keep(step: KeptStep) -> None:
         del step
 
-    toolbox = Toolbox([tool(read)], Rules(allow, whole, timeout_s=10), clock)
+    toolbox = Toolbox([tool(read)], CallRules(allow, whole, timeout_s=10), clock)
     loop = AgentLoop(
         request, LoopTools(caller, toolbox, clock, system_ids(clock)), LoopWatch(events.append, keep)
     )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.agent.source import AttemptTools
-from hyperguild.agent.toolbox import Rules
+from hyperguild.agent.toolbox import CallRules
 from hyperguild.bootstrap import open_guild, system_ids
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
@@ -103,7 +103,7 @@ class OneTool:
             await asyncio.sleep(0.01)
             return f"did {path}"
 
-        yield AttemptTools((tool(did),), Rules(allow, whole, timeout_s=10))
+        yield AttemptTools((tool(did),), CallRules(allow, whole, timeout_s=10))
 
 
 class Stopper:

@@ -20,25 +20,22 @@ from hyperguild.adapters.tools.roots import Roots
 from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
 from hyperguild.adapters.tools.shell import ShellLimits, ShellTool
 from hyperguild.adapters.tools.worktree import Worktrees
+from hyperguild.agent.gate import Gate
 from hyperguild.agent.permissions import (
-    Ask,
-    Deny,
     PermissionContext,
     ToolLimit,
-    decide_permission,
     path_refusal,
     tool_limit,
 )
-from hyperguild.agent.rules import Rule, RuleFault, Rules, parse_rule, parse_rules
+from hyperguild.agent.rules import Rule, Rules, parse_rules
 from hyperguild.agent.source import AttemptTools
-from hyperguild.agent.toolbox import Rules as ToolboxRules
-from hyperguild.agent.toolbox import no_rules
+from hyperguild.agent.toolbox import CallRules, no_rules
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Tier
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.run import RunRequest
-from hyperguild.domain.tools import ToolCall, ToolError, ToolSpec
-from hyperguild.ports import Approver, Question, Tool
+from hyperguild.domain.tools import ToolCall, ToolError
+from hyperguild.ports import Approver, Tool
 from hyperguild.skills.allowed_tools import AllowedTools, ToolPattern
 
 if TYPE_CHECKING:
@@ -147,11 +144,11 @@ class Workbench:
             shell_limits = ShellLimits(max(tier.agent.tool_timeout_s - OUTPUT_MARGIN_S, 1.0))
             tools.append(ShellTool(bounds, await self._sandboxes.find(), self._env, shell_limits))
         tools += await self._of_servers(limits)
-        gate = _Gate(order, tier, rules, roots, self._approver)
+        gate = Gate(_permission(order, tier, rules), self._approver, _FileSight(roots))
         results = ResultFiles(folder, most_chars(tier.model.context_window))
         offered = tuple(tool for tool in tools if _named(tool.spec.name, limits))
         warnings, self._warnings = tuple(self._warnings), []
-        toolbox_rules = ToolboxRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
+        toolbox_rules = CallRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
         yield AttemptTools((*offered, *brought), toolbox_rules, warnings)
 
     def _brought(self, order: WorkOrder) -> tuple[Tool, ...]:
@@ -175,46 +172,23 @@ class Workbench:
         self._warnings.append(warning)
 
 
-class _Gate:
-    """Asks for permission, call by call; remembers what was allowed for good."""
+class _FileSight:
+    """Sees what calls of the file tools would touch and change."""
 
-    def __init__(
-        self, order: WorkOrder, tier: Tier, rules: Rules, roots: Roots, approver: Approver | None
-    ) -> None:
+    def __init__(self, roots: Roots) -> None:
         self._roots = roots
-        self._approver = approver
         self._previews = {tool.spec.name: tool for tool in (FsWrite(roots), FsEdit(roots))}
-        self._context = PermissionContext(
-            mode=order.permission_mode or tier.agent.permission_mode,
-            rules=rules,
-            can_ask=approver is not None,
-            run_tools=None if order.only_tools is None else ToolLimit(order.only_tools),
-            skill_tools=_skill_limit(order),
-            workdir=str(order.folder),
-            opened=tuple(str(path) for path in order.allow_paths),
-        )
 
-    async def refusal(self, call: ToolCall, spec: ToolSpec) -> str | None:
-        """Return why the call may not run; ask where somebody has to say so."""
-        try:
-            found = await asyncio.to_thread(paths_of, call.name, call.arguments or {}, self._roots)
-        except ToolError as error:
-            return str(error)
-        paths = tuple(dict.fromkeys(path for one in found for path in (one.path, one.named)))
-        can_ask = self._context.can_ask or spec.external  # there who executes the call is the one to ask
-        decision = decide_permission(call, spec, replace(self._context, paths=paths, can_ask=can_ask))
-        if isinstance(decision, Deny):
-            return decision.reason
-        if not isinstance(decision, Ask) or spec.external or self._approver is None:
-            return None
-        shown = await asyncio.to_thread(self._preview, call)
-        answer = await self._approver.ask(Question(call, spec, decision.reason, shown))
-        if answer == "always":
-            self._allow_from_now_on(call)
-        return None if answer in {"yes", "always"} else "the user said no; do not try it again another way"
+    async def paths(self, call: ToolCall) -> tuple[str, ...]:
+        """Return the paths as they come out, and as they were named."""
+        found = await asyncio.to_thread(paths_of, call.name, call.arguments or {}, self._roots)
+        return tuple(dict.fromkeys(path for one in found for path in (one.path, one.named)))
+
+    async def preview(self, call: ToolCall) -> str:
+        """Return what a write or an edit would change."""
+        return await asyncio.to_thread(self._preview, call)
 
     def _preview(self, call: ToolCall) -> str:
-        """Return what the call would change, as a diff; empty where that cannot be told."""
         tool = self._previews.get(call.name)
         if tool is None:
             return ""
@@ -223,16 +197,16 @@ class _Gate:
         except ToolError as error:
             return str(error)
 
-    def _allow_from_now_on(self, call: ToolCall) -> None:
-        """Turn a yes for good into a rule: for a command those very words, for another tool the tool."""
-        command = (call.arguments or {}).get("command")
-        text = f"{call.name}({command})" if isinstance(command, str) else call.name
-        try:
-            rule: Rule = parse_rule(text)
-        except RuleFault:
-            return  # it cannot be told exactly what was allowed: it will be asked again
-        rules = self._context.rules
-        self._context = replace(self._context, rules=replace(rules, allow=(*rules.allow, rule)))
+
+def _permission(order: WorkOrder, tier: Tier, rules: Rules) -> PermissionContext:
+    return PermissionContext(
+        mode=order.permission_mode or tier.agent.permission_mode,
+        rules=rules,
+        run_tools=None if order.only_tools is None else ToolLimit(order.only_tools),
+        skill_tools=_skill_limit(order),
+        workdir=str(order.folder),
+        opened=tuple(str(path) for path in order.allow_paths),
+    )
 
 
 def _limits(order: WorkOrder, tier: Tier) -> tuple[tuple[str, ...], ...]:
