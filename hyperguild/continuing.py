@@ -16,6 +16,7 @@ from hyperguild.domain.records import RESUMABLE, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.task import Task
+from hyperguild.domain.text import encodable
 from hyperguild.domain.tools import ToolResult
 from hyperguild.errors import UsageError
 from hyperguild.orchestration.restoring import Restorer
@@ -139,7 +140,7 @@ def _tool_result(item: Any) -> ToolResult:
     is_error = known.get("is_error", False)
     if not isinstance(call_id, str) or not isinstance(content, str) or not isinstance(is_error, bool):
         raise UsageError("a tool result is not one", hint=TOOL_RESULT)
-    return ToolResult(call_id, "", content, is_error)
+    return ToolResult(call_id, "", encodable(content), is_error)
 
 
 def _work(stored: StoredRun, skill: Skill, chain: Chain, *, functions: bool) -> WorkOrder | None:

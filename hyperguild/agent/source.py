@@ -21,7 +21,8 @@ class AttemptTools:
     `work` is the order that they work under, where that is not the request's: in a folder of their own.
     `settle` is awaited once the attempt is recorded, with whether its answer was accepted, None where the
     attempt was interrupted and may go on: a work directory of the attempt's own is then merged, or put aside.
-    It returns warnings for a person.
+    It returns warnings for a person. `anew`: that directory does not hold what the attempt, now taken up, had
+    changed in it.
     """
 
     tools: tuple[Tool, ...]
@@ -29,6 +30,7 @@ class AttemptTools:
     warnings: tuple[str, ...] = ()
     work: WorkOrder | None = None
     settle: Callable[[bool | None], Awaitable[tuple[str, ...]]] | None = None
+    anew: bool = False
 
 
 class NoTools:

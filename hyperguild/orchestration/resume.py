@@ -33,7 +33,7 @@ FILES_AS_THEY_ARE = (
     "You were interrupted, and your work directory was set up anew: it holds the files as they are now, "
     "without anything that you changed before. Look at them again, and make the changes that are needed."
 )
-"""What a model is told whose worktree has been put aside."""
+"""What a model is told whose worktree cannot be brought back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,30 @@ class UnderWay:
     earlier_ms: int = 0
     began_at: datetime | None = None
     asides: tuple[tuple[str, Usage], ...] = ()
+
+    def with_texts(self, texts: Mapping[str, str]) -> UnderWay:
+        """Return it with these texts of results, by the ids of their calls."""
+
+        def told(message: Message) -> Message:
+            result = message.result
+            if result is None or result.call_id not in texts:
+                return message
+            return Message.of_result(replace(result, text=texts[result.call_id]))
+
+        messages = tuple(told(message) for message in self.resumption.messages)
+        brought = tuple(told(message) for message in self.handed_in)
+        return replace(self, resumption=replace(self.resumption, messages=messages), handed_in=brought)
+
+    def without_its_files(self) -> UnderWay:
+        """Return it knowing that its work directory holds nothing of what it has changed before."""
+        if not self.done:
+            return self
+        former = self.resumption
+        told: tuple[Message, ...] = (Message("user", FILES_AS_THEY_ARE),)
+        if former.messages[-1].role == "user":
+            told = (Message("assistant", NOTHING_SAID), *told)
+        resumption = replace(former, messages=(*former.messages, *told), answered=False)
+        return replace(self, resumption=resumption, done=(), handed_in=(*self.handed_in, *told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +179,6 @@ def plan(
         raise _changed(chain)
     under_way = _under_way(stored, steps, results, restorer, 2 + len(request.history), new_id)
     if under_way is not None:
-        if tier is not None and tier.agent.workspace == "worktree" and request.work is not None:
-            under_way = _without_its_files(under_way)
         messages = repaired(under_way.resumption.messages, new_id)
         under_way = replace(under_way, resumption=replace(under_way.resumption, messages=messages))
     return Continuation(
@@ -242,20 +264,6 @@ def _under_way(
         own[0].created_at if own else None,
         tuple((step.model, step.usage) for step in own if step.kind == "aside" and step.model is not None),
     )
-
-
-def _without_its_files(under_way: UnderWay) -> UnderWay:
-    """Tell an attempt whose worktree has been put aside that it starts from the user's files again."""
-    if not under_way.done:
-        return under_way
-    former = under_way.resumption
-    spoke_last = former.messages[-1].role != "user"
-    told = (
-        *(() if spoke_last else (Message("assistant", NOTHING_SAID),)),
-        Message("user", FILES_AS_THEY_ARE),
-    )
-    resumption = replace(former, messages=(*former.messages, *told), answered=False)
-    return replace(under_way, resumption=resumption, done=(), handed_in=(*under_way.handed_in, *told))
 
 
 @dataclass(frozen=True, slots=True)

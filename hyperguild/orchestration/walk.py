@@ -36,6 +36,7 @@ from hyperguild.domain.records import (
 )
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.text import one_line
+from hyperguild.domain.tools import ToolCall
 from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage, total_cost_usd
 from hyperguild.errors import StoreError, UsageError
 from hyperguild.inference.background import background
@@ -120,8 +121,6 @@ class _Walk:
         try:
             if self._continued is None:
                 await self._tools.store.start_run(self._start())
-            elif self._under_way is not None and self._under_way.handed_in:
-                await self._keep_step(handed_in(self._under_way, self._tools.ids, self._tools.clock))
             parent_run_id = self._request.parent_run_id
             self._emit(
                 RunStarted, skill=self._request.skill, chain=self._chain.name, parent_run_id=parent_run_id
@@ -229,6 +228,7 @@ class _Walk:
             if plan.time_left_s is not None:  # servers of tools may have had to be started
                 passed_s = tools.clock.monotonic() - began
                 plan = replace(plan, time_left_s=max(plan.time_left_s - passed_s, 0.0))
+            plan = await self._taken_up(plan, given)
             work = given.work or self._request.work
             folder = None if work is None or not work.built_in else work.folder
             plan = replace(plan, folder=folder)
@@ -252,6 +252,26 @@ class _Walk:
             await self._record(attempt, under_way.open_steps)
             await self._settle(given, accepted=attempt.verdict == "accept")
             return None
+
+    async def _taken_up(self, plan: AttemptPlan, given: AttemptTools) -> AttemptPlan:
+        """Fit what goes on to what it finds: what its caller brings to the window, itself to its files.
+
+        What it has not been told before is durable before anything is done with it.
+        """
+        under_way = plan.under_way
+        if under_way is None:
+            return plan
+        brought = [message.result for message in under_way.handed_in if message.result is not None]
+        texts = {
+            result.call_id: await given.rules.fit(ToolCall(result.call_id, result.name, {}), result.text)
+            for result in brought
+        }
+        under_way = under_way.with_texts(texts)
+        if given.anew:
+            under_way = under_way.without_its_files()
+        if under_way.handed_in:
+            await self._keep_step(handed_in(under_way, self._tools.ids, self._tools.clock))
+        return replace(plan, under_way=under_way)
 
     async def _with_delegation(
         self, given: AttemptTools, tier: Tier, attempt: Callable[[], AttemptUnderWay]

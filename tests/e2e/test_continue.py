@@ -216,12 +216,14 @@ def test_c9_a_run_waits_for_its_caller_and_goes_on_after_a_restart(
     assert (unknown.code, "call_x" in unknown.error) == (2, True)
 
     scripted(fleet, script, [{"text": "It rains in Oslo."}])
-    results = json.dumps([{"id": waiting["id"], "content": "rain"}])
+    results = json.dumps([{"id": waiting["id"], "content": "rain\n" * 20_000}])
     gone_on = home.run("run", "--continue", "--tool-results", "-", "--json", stdin=results)
     assert gone_on.code == 0, gone_on.err
     [sent] = asked(fleet)
     told = [message["content"] for message in sent if message["role"] == "tool"]
-    assert ("the notes" in told[0], told[1:]) == (True, ["rain"])
+    assert "the notes" in told[0]
+    assert told[1].startswith("rain\n")
+    assert "left out; the whole is in session:/" in told[1]
     assert gone_on.json["run_id"] == paused["run_id"]
     [attempt] = gone_on.json["attempts"]
     assert attempt["usage"]["output_tokens"] > paused["usage"]["output_tokens"]
@@ -276,7 +278,7 @@ def test_h2_a_run_that_is_alive_is_left_alone_and_one_of_another_chain_refused(
 def test_a_plain_attempt_that_was_interrupted_is_made_anew(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Until
 ) -> None:
-    scripted(fleet, script, [{"text": "on and on ", "fault": "endless"}])
+    scripted(fleet, script, [{"text": "never", "first_token_s": 300}])
     running = home.start("run", "review", "x", "--max-cost", "0.2")
     until(lambda: asked(fleet))
     running.send_signal(signal.SIGINT)
@@ -288,3 +290,26 @@ def test_a_plain_attempt_that_was_interrupted_is_made_anew(
     [sent] = asked(fleet)
     assert [message["role"] for message in sent] == ["system", "user"]
     assert [one["verdict"] for one in said.json["attempts"]] == ["error", "accept"]
+
+
+def test_h2_an_attempt_whose_worktree_does_not_fit_any_more_is_told_so(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, until: Until
+) -> None:
+    chains = (home.folder / "chains.yaml").read_text(encoding="utf-8")
+    worktrees = "default: {tiers: [{model: phi4, agent: {workspace: worktree}}]}"
+    home.write("chains.yaml", chains.replace("default: [phi4, qwen, claude-sonnet-4-6]", worktrees))
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    edit = call("fs_edit", path="notes.txt", old="the notes", new="better notes")
+    scripted(fleet, script, [edit, {"text": "never", "first_token_s": 300}])
+    running = home.start("run", "mend", "mend it", *TOOLS)
+    until(lambda: len(asked(fleet)) == 2)
+    kill(running)
+    (project / "notes.txt").write_text("my own the notes\n")
+    scripted(fleet, script, [edit, {"text": "It is mended."}])
+    said = home.run("run", "--continue")
+    assert said.code == 0, said.err
+    assert "what phi4 had changed cannot be brought back" in said.err
+    assert "work directory was set up anew" in asked(fleet)[0][-1]["content"]
+    assert (project / "notes.txt").read_text() == "my own better notes\n"

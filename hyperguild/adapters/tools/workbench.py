@@ -101,7 +101,9 @@ class Workbench:
             self._open(replace(request, work=worktree.order), tier, session_id) as given,
         ):
             warnings = (*worktree.warnings, *given.warnings)
-            yield replace(given, warnings=warnings, settle=worktree.settle, work=worktree.order)
+            yield replace(
+                given, warnings=warnings, settle=worktree.settle, work=worktree.order, anew=worktree.anew
+            )
 
     @asynccontextmanager
     async def _open(

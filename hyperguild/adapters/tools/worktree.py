@@ -105,9 +105,10 @@ class Worktrees:
         if (top / ".gitmodules").exists():
             warnings = (*warnings, SUBMODULES)
         place.begin(base)
-        if order.goes_on:
-            warnings = (*warnings, *await self._brought_back(place, shadow))
-        return Worktree(place, shadow, moved, warnings, (self._clock, self._turn))
+        lost = await self._brought_back(place, shadow) if order.goes_on else ()
+        worktree = Worktree(place, shadow, moved, (*warnings, *lost), (self._clock, self._turn))
+        worktree.anew = bool(lost)
+        return worktree
 
     async def _brought_back(self, place: Place, shadow: Shadow) -> tuple[str, ...]:
         """Bring back what an interrupted attempt of that model in that session had changed."""
@@ -139,7 +140,10 @@ class Worktrees:
 
 
 class Worktree:
-    """The worktree of one attempt. `order` is the run's work order, its folders those of the worktree."""
+    """The worktree of one attempt. `order` is the run's work order, its folders those of the worktree.
+
+    `anew`: what the attempt had changed before it was interrupted cannot be brought back.
+    """
 
     def __init__(
         self,
@@ -151,6 +155,7 @@ class Worktree:
     ) -> None:
         self.order = order
         self.warnings = warnings
+        self.anew = False
         self._place = place
         self._shadow = shadow
         self._clock, self._turn = shared

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import attempt, chain, tier
 
 from hyperguild.agent.transcript import faults
-from hyperguild.domain.agent import AgentPolicy, WorkOrder
 from hyperguild.domain.chain import Chain
 from hyperguild.domain.message_records import as_record, call_record
 from hyperguild.domain.messages import Message
@@ -96,11 +94,10 @@ def planned(
     *results: ToolResult,
     of: Chain = TWO,
     restorer: Restorer | None = None,
-    work: WorkOrder | None = None,
 ) -> Continuation:
     restorer = restorer or Restorer(Scrubber())
     prompt, task = stored_prompt(run, restorer)
-    request = RunRequest("test", prompt.system, Task(task), of, history=prompt.history, work=work)
+    request = RunRequest("test", prompt.system, Task(task), of, history=prompt.history)
     numbers = itertools.count()
     return plan(run, request, results, restorer, lambda: f"new-{next(numbers)}")
 
@@ -231,18 +228,12 @@ def test_h2_steps_of_an_attempt_that_was_given_up_are_not_taken_up_later() -> No
     assert planned(stored(FIRST, later, attempts=[refused])).under_way is None
 
 
-WORKTREE = chain(tier(0, agent=AgentPolicy(workspace="worktree")), tier(1))
-
-
 @pytest.mark.parametrize("last", [SECOND, step(1, says("It is done."), finish_reason="stop")])
-def test_h2_an_attempt_whose_worktree_is_gone_is_told_so(last: Step) -> None:
-    going = planned(stored(FIRST, last), of=WORKTREE, work=WorkOrder(Path("/w")))
-    under_way = resumed(going)
+def test_h2_an_attempt_whose_files_are_gone_is_told_so(last: Step) -> None:
+    under_way = resumed(planned(stored(FIRST, last))).without_its_files()
     assert under_way.resumption.messages[-1] == Message("user", FILES_AS_THEY_ARE)
     assert under_way.handed_in == (Message("user", FILES_AS_THEY_ARE),)
     assert (under_way.done, under_way.resumption.answered) == ((), False)  # nothing of it is there to judge
-    again = planned(stored(FIRST, last), of=WORKTREE)  # without tools there are no worktrees
-    assert resumed(again).handed_in == ()
 
 
 PAUSED = step(
