@@ -25,6 +25,7 @@ from hyperguild.agent.hooks import NO_HOOKS, Hooks, HooksIn, no_hooks
 from hyperguild.agent.source import AttemptTools, NoTools, SkillBook, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
+from hyperguild.config.programs import program_files
 from hyperguild.domain.chain import Endpoint, EndpointKind, Model, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
@@ -211,7 +212,7 @@ class _ToolsOnDemand:
         if request.work is None:
             return NoTools().open(request, tier, session_id)
         if self._workbench is None:
-            from hyperguild.adapters.tools.workbench import Workbench  # noqa: PLC0415  # start-up
+            from hyperguild.adapters.tools.workbench import OffLimits, Workbench  # noqa: PLC0415  # start-up
             from hyperguild.adapters.tools.worktree import Worktrees  # noqa: PLC0415  # start-up
 
             state = user_folder(self._env, "XDG_STATE_HOME", ".local/state")
@@ -221,8 +222,11 @@ class _ToolsOnDemand:
                 state / "results",
                 Worktrees(self._env, state / "worktrees", self._clock, system_ids(self._clock)),
                 approver=self._approver,
-                # The session log has what other runs were told, in every folder.
-                hidden=[state, *(file for file in keys if file is not None)],
+                off_limits=OffLimits(
+                    # The session log has what other runs were told, in every folder.
+                    hidden=(state, *(file for file in keys if file is not None)),
+                    programs=program_files(self._configuration),
+                ),
                 servers=tuple(self._configuration.mcp_servers.values()),
                 functions=self._functions,
             )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from shells import working_sandbox
 
 from hyperguild.simulation.process import FleetProcess
 
@@ -82,3 +85,35 @@ def test_c7_a_file_with_hooks_that_nobody_trusts_runs_nothing(home: Any, hooked:
     assert said.code == 3
     assert "guard.py" in said.error
     assert not (hooked / "asked").exists()
+
+
+@pytest.mark.parametrize("workspace", ["shared", "worktree"])
+def test_c3_no_tool_writes_the_programs_that_chains_yaml_runs(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], workspace: str
+) -> None:
+    working_sandbox()
+    project = Path(home.folder) / "project"
+    home.write("skills/mend/SKILL.md", SKILL.replace("Read Bash", "Read Write Edit Bash"))
+    home.write("project/tools/guard.py", "import sys; sys.stdin.read()\n")
+    for words in ("init -q", "add -A", "-c user.name=U -c user.email=u@example.com commit -qm first"):
+        subprocess.run(["git", *words.split()], cwd=project, check=True)
+    chains = yaml.safe_load((Path(home.folder) / "chains.yaml").read_text(encoding="utf-8"))
+    chains["hooks"] = {"pre_tool": [[sys.executable, "project/tools/guard.py"]]}
+    chains["chains"]["default"] = {
+        "tiers": ["phi4"],
+        "agent": {"workspace": workspace, "two_stage": "never", "permission_mode": "bypass"},
+    }
+    home.write("chains.yaml", yaml.safe_dump(chains))
+    write = {"name": "fs_write", "arguments": {"path": "tools/guard.py", "content": "evil()"}}
+    shell = "echo evil > tools/guard.py; mv tools other; rm -rf tools; echo fine > new.txt"
+    calls = [{"times": 1, "tool_calls": [write]}, call(shell), {"text": "Line 3: done."}]
+    models = {**script["models"], "phi-4-q4": {"aliases": ["phi4"], "answers": calls}}
+    fleet.script({**script, "models": models})
+    fleet.reset()
+    said = home.run("--config", "chains.yaml", "run", "mend", "x", "--workdir", "project", "--events")
+    assert said.code == 0, said.err
+    events = [json.loads(line) for line in said.out.splitlines()]
+    written, _ = [event for event in events if event["type"] == "tool.result"]
+    assert "a program that chains.yaml runs" in written["text"]
+    assert (project / "tools/guard.py").read_text() == "import sys; sys.stdin.read()\n"
+    assert (project / "new.txt").read_text() == "fine\n"

@@ -56,8 +56,8 @@ class Bounds:
     """What a command may reach. `work` and `allowed` it may write; `network`: whether it has one.
 
     `readable` is shown to it even below `/tmp`; `hidden` is not shown to it at all, but for what of the
-    others is in it. `scratch` is what it sees
-    as `/tmp`: None for an empty one at each call.
+    others is in it. `kept` are files that it may not write, wherever they are. `scratch` is what it sees as
+    `/tmp`: None for an empty one at each call.
     """
 
     work: Path
@@ -66,6 +66,7 @@ class Bounds:
     hidden: tuple[Path, ...] = ()
     scratch: Path | None = None
     network: bool = False
+    kept: tuple[Path, ...] = ()
 
     def resolved(self) -> Bounds:
         """Return the same with all paths absolute and free of links."""
@@ -76,6 +77,7 @@ class Bounds:
             tuple(path.resolve() for path in self.hidden),
             None if self.scratch is None else self.scratch.resolve(),
             self.network,
+            tuple(path.resolve() for path in self.kept),
         )
 
 
@@ -102,6 +104,7 @@ class Sandbox:
         at all: `ValueError`.
         """
         writable = _outermost((bounds.work, *bounds.allowed))
+        kept = list(_kept(writable, bounds.kept))
         if any(path == Path("/") for path in writable):
             raise ValueError("the whole file system is writable")
         around, others = _parted((*self._secrets(), *bounds.hidden), (*writable, *bounds.readable))
@@ -115,7 +118,8 @@ class Sandbox:
             *_hiding(around, ()),
             *_mounts("--ro-bind-try", bounds.readable),
             *_mounts("--bind", writable),
-            *_mounts("--ro-bind", _kept(writable)),
+            *_mounts("--bind", _around(kept, writable)),
+            *_mounts("--ro-bind", kept),
             *_hiding(others, writable),
             *("--setenv", "TMPDIR", "/tmp", "--setenv", "XDG_CACHE_HOME", "/tmp/.cache"),  # noqa: S108
             *("--chdir", str(bounds.work), "--"),
@@ -239,12 +243,22 @@ def _mounts(option: str, paths: Iterable[Path]) -> Iterator[str]:
         yield from (option, str(path), str(path))
 
 
-def _kept(writable: Iterable[Path]) -> Iterator[Path]:
+def _kept(writable: Sequence[Path], files: Iterable[Path]) -> Iterator[Path]:
     for folder in writable:
-        for path in (folder / name for name in _KEPT):
+        for path in (*(folder / name for name in _KEPT), *files):
+            if not path.is_relative_to(folder):
+                continue
             # Through a link it is another's file, and a mount point cannot be a link.
             if os.path.exists(path) and Path(os.path.realpath(path)) == path:  # noqa: PTH110  # never raises
                 yield path
+
+
+def _around(kept: Iterable[Path], writable: Sequence[Path]) -> list[Path]:
+    """Return the folders around what is kept, outermost first: mounted, they cannot be moved away."""
+    found = {
+        parent for path in kept for parent in path.parents for folder in writable if folder in parent.parents
+    }
+    return sorted(found)
 
 
 def _parted(hidden: Iterable[Path], shown: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from hyperguild.adapters.tools.files import file_tools, paths_of
 from hyperguild.adapters.tools.own_names import OWN_NAMES
 from hyperguild.adapters.tools.places import Origin
 from hyperguild.adapters.tools.results import PREFIX, ResultFiles, most_chars
-from hyperguild.adapters.tools.roots import Roots
+from hyperguild.adapters.tools.roots import Access, Roots
 from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
 from hyperguild.adapters.tools.shell import ShellLimits, ShellTool
 from hyperguild.adapters.tools.worktree import Worktrees
@@ -46,12 +46,20 @@ OUTPUT_MARGIN_S = 5.0
 """A command ends so much before the tool's own limit, which would lose its output."""
 
 
+@dataclass(frozen=True, slots=True)
+class OffLimits:
+    """What is not for tools: `hidden` commands in a sandbox do not see, `programs` nobody may write."""
+
+    hidden: tuple[Path, ...] = ()
+    programs: tuple[Path, ...] = ()
+
+
 class Workbench:
     """A `ToolSource` over the file tools, the shell and MCP servers. Close it with `aclose`.
 
     `env` is the environment of commands, less what is secret; large results go below `results`, a folder for
     each session; `worktrees` makes those of tiers that ask for one. Without an `approver` nobody is there to
-    ask. `hidden` is out of the sight of commands in a sandbox. Of the `servers`, each is opened when an
+    ask. Of the `servers`, each is opened when an
     attempt may first be offered tools of it, and stays open for all that follow. `functions` are tools that
     the calling program brings: it has asked for and allowed them by that, so that they are offered unless
     skill or run leave them out, and run unless a rule or the mode forbids it or a rule wants to be asked.
@@ -64,7 +72,7 @@ class Workbench:
         worktrees: Worktrees,
         *,
         approver: Approver | None = None,
-        hidden: Sequence[Path] = (),
+        off_limits: OffLimits | None = None,
         servers: Sequence[McpServer] = (),
         functions: Sequence[Tool] = (),
     ) -> None:
@@ -72,7 +80,7 @@ class Workbench:
         self._results = results
         self._worktrees = worktrees
         self._approver = approver
-        self._hidden = tuple(hidden)
+        self._off_limits = off_limits or OffLimits()
         self._sandboxes = SandboxFinder(env)
         self._servers = tuple(servers)
         self._functions = tuple(functions)
@@ -89,7 +97,8 @@ class Workbench:
         self, request: RunRequest, tier: Tier, session_id: str
     ) -> AsyncGenerator[AttemptTools, None]:
         """See `ToolSource.open`."""
-        order = request.work
+        order = None if request.work is None else replace(request.work, kept=self._off_limits.programs)
+        request = replace(request, work=order)
         delegates = bool(tier.agent.delegate) and request.parent_run_id is None
         if order is None or not _wants_worktree(order, tier, delegates=delegates):
             async with self._open(request, tier, session_id) as given:
@@ -133,7 +142,7 @@ class Workbench:
             order.folder,
             allowed=order.allow_paths,
             read_only=read_only,
-            protection=lambda path, access: path_refusal(path, access, rules),
+            protection=lambda path, access: path_refusal(path, access, rules) or _kept(order, path, access),
         )
         tools: list[Tool] = list(file_tools(roots))
         if _named("shell", limits):
@@ -141,7 +150,8 @@ class Workbench:
                 order.folder,
                 order.allow_paths,
                 (*order.readable, *(() if order.skill_folder is None else (order.skill_folder,))),
-                (*self._hidden, self._results),
+                (*self._off_limits.hidden, self._results),
+                kept=order.kept,
             )
             shell_limits = ShellLimits(max(tier.agent.tool_timeout_s - OUTPUT_MARGIN_S, 1.0))
             tools.append(ShellTool(bounds, await self._sandboxes.find(), self._env, shell_limits))
@@ -198,6 +208,13 @@ class _FileSight:
             return tool.preview(call.arguments or {})
         except ToolError as error:
             return str(error)
+
+
+def _kept(order: WorkOrder, path: str, access: Access) -> str | None:
+    """Say what a path is that must stay as it is; it is relative to the work directory, or absolute."""
+    if access == "write" and order.folder / path in order.kept:
+        return "a program that chains.yaml runs"
+    return None
 
 
 def _permission(order: WorkOrder, tier: Tier, rules: Rules) -> PermissionContext:

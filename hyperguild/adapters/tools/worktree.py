@@ -285,7 +285,8 @@ def _moved(order: WorkOrder, repository: Repository, tree: Path) -> WorkOrder:
 
     readable = (*order.readable, tree, Path(repository.common))
     allowed = tuple(moved(path) for path in order.allow_paths)
-    return replace(order, folder=moved(order.folder), allow_paths=allowed, readable=readable)
+    kept = tuple(moved(path) for path in order.kept)
+    return replace(order, folder=moved(order.folder), allow_paths=allowed, readable=readable, kept=kept)
 
 
 def _give_permissions(tree: Path, top: Path, names: list[bytes]) -> None:

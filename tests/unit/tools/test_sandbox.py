@@ -321,3 +321,19 @@ async def test_c1_a_link_in_place_of_a_writable_folder_opens_nothing(
     assert swapped == "exit code 0, no output"
     assert "Read-only file system" in await sh(tool, f"touch {inner}/made")
     assert names_in(base / "outside") == []
+
+
+async def test_c3_what_is_kept_cannot_be_moved_out_of_the_way(work: Path) -> None:
+    working_sandbox()
+    for name in (".git/hooks/pre-commit", "tools/own/guard.py", "other.py"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("kept")
+    tool = shell(Bounds(work, kept=(work / "tools/own/guard.py", work / "other.py", work / "gone.py")))
+    await sh(
+        tool,
+        "mv .git moved; mv tools moved; mv tools/own moved; mv other.py moved; rm -rf tools .git other.py;"
+        " ln -sf x other.py; echo x > tools/own/guard.py; echo x > tools/own/new.py; echo x > gone.py",
+    )
+    for name in (".git/hooks/pre-commit", "tools/own/guard.py", "other.py"):
+        assert (work / name).read_text() == "kept"
+    assert (work / "tools/own/new.py").read_text() == "x\n"
