@@ -18,19 +18,19 @@ from hyperguild.ports import Tool
 class AttemptTools:
     """What one attempt works with. `warnings` say, each in one line, which tools are missing and why.
 
-    `work` is the order that they work under, where that is not the request's: in a folder of their own.
+    `work` is the order that they work under, where that is not the request's: in a folder of their own;
+    `as_left` says that it holds what an attempt that is taken up had changed before.
     `settle` is awaited once the attempt is recorded, with whether its answer was accepted, None where the
     attempt was interrupted and may go on: a work directory of the attempt's own is then merged, or put aside.
-    It returns warnings for a person. `anew`: that directory does not hold what the attempt, now taken up, had
-    changed in it.
+    It returns warnings for a person.
     """
 
     tools: tuple[Tool, ...]
     rules: CallRules
     warnings: tuple[str, ...] = ()
     work: WorkOrder | None = None
+    as_left: bool = False
     settle: Callable[[bool | None], Awaitable[tuple[str, ...]]] | None = None
-    anew: bool = False
 
 
 class NoTools:

@@ -267,7 +267,7 @@ class _Walk:
             for result in brought
         }
         under_way = under_way.with_texts(texts)
-        if given.anew:
+        if given.work is not None and not given.as_left:
             under_way = under_way.without_its_files()
         if under_way.handed_in:
             await self._keep_step(handed_in(under_way, self._tools.ids, self._tools.clock))

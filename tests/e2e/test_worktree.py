@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hyperguild.orchestration.resume import FILES_AS_THEY_ARE
 from hyperguild.simulation.process import FleetProcess
 
 SKILL = """\
@@ -181,6 +182,34 @@ def test_h2_a_run_that_goes_on_has_what_it_had_changed(
     assert (project.folder / "stats.txt").read_text() == "half\nand whole\n"
     assert project.git("status", "--porcelain") == " M stats.txt\n"
     assert (project.kept(), project.places()) == ([], [])
+    bodies = [one["body"] for one in project.fleet.requests() if one["body"]]
+    sent = [body["messages"] for body in bodies if body["model"] == "phi4"]
+    assert not [one for one in sent[0] if one["content"] == FILES_AS_THEY_ARE]
+    judged = next(body["messages"][-1]["content"] for body in bodies if "<changes" in str(body))
+    assert "fs_write" in judged or "stats.txt" in judged.partition("<changes")[2].partition("rm started")[0]
+
+
+def test_h2_a_model_whose_changes_cannot_be_brought_back_is_told_so(project: Project, until: Any) -> None:
+    project.answers([call("fs_write", path="stats.txt", content="half\n"), WAIT], QWEN)
+    running = project.home.start(*project.command())
+    until(lambda: (tree := project.worktree()) and (tree / "started").exists())
+    running.kill()
+    running.communicate(timeout=30)
+    (project.folder / "stats.txt").write_text("the user's\n")
+    project.answers([call("shell", command="cat stats.txt"), QWEN[-1]], QWEN)
+    said = project.home.run("run", "--continue", "--json")
+    assert (said.code, "cannot be brought back" in said.err) == (0, True), said.err
+    bodies = [one["body"] for one in project.fleet.requests() if one["body"]]
+    sent = next(body["messages"] for body in bodies if body["model"] == "phi4")
+    assert sent[-1] == {"role": "user", "content": FILES_AS_THEY_ARE}
+    assert (project.folder / "stats.txt").read_text() == "the user's\n"
+    kept = [
+        step["messages"]
+        for run in project.home.run("sessions", "show", "last", "--json").json["runs"]
+        for step in run["steps"]
+        if step["kind"] == "injected"
+    ]
+    assert [one[-1]["content"] for one in kept] == [FILES_AS_THEY_ARE]
 
 
 def test_outside_a_repository_the_run_is_refused_with_a_remedy(project: Project) -> None:

@@ -111,7 +111,11 @@ class Workbench:
         ):
             warnings = (*worktree.warnings, *given.warnings)
             yield replace(
-                given, warnings=warnings, settle=worktree.settle, work=worktree.order, anew=worktree.anew
+                given,
+                warnings=warnings,
+                settle=worktree.settle,
+                work=worktree.order,
+                as_left=worktree.as_left,
             )
 
     @asynccontextmanager

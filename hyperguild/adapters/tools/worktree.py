@@ -105,26 +105,31 @@ class Worktrees:
         if (top / ".gitmodules").exists():
             warnings = (*warnings, SUBMODULES)
         place.begin(base)
-        lost = await self._brought_back(place, shadow) if order.goes_on else ()
-        worktree = Worktree(place, shadow, moved, (*warnings, *lost), (self._clock, self._turn))
-        worktree.anew = bool(lost)
+        worktree = Worktree(place, shadow, moved, warnings, (self._clock, self._turn))
+        if order.goes_on:
+            warning = await self._bring_back(place, shadow)
+            worktree.as_left = warning is None
+            worktree.warnings += (warning,) if warning else ()
         return worktree
 
-    async def _brought_back(self, place: Place, shadow: Shadow) -> tuple[str, ...]:
-        """Bring back what an interrupted attempt of that model in that session had changed."""
+    async def _bring_back(self, place: Place, shadow: Shadow) -> str | None:
+        """Bring back what an interrupted attempt of that model in that session had changed.
+
+        Returns None where it is back, else why not, "" where nothing was kept.
+        """
         repository, about = place.repository, place.origin.lines
         found = await newest_kept(self._env, repository, (INTERRUPTED.format(place.origin.model), *about))
         if found is None:
-            return ()
+            return ""
         ref, commit = found
         patch = await shadow.patch(f"{commit}~", commit)
         try:
             await shadow.git(place.tree).run("apply", "--whitespace=nowarn", stdin=patch)
         except GitError as error:
             show = shlex.join(("git", "-C", repository.top, "show", ref))
-            return (f"what {place.origin.model} had changed cannot be brought back: `{show}` ({error})",)
+            return f"what {place.origin.model} had changed cannot be brought back: `{show}` ({error})"
         await forget(self._env, repository, ref)
-        return ()
+        return None
 
     async def _tidy(self, repository: Repository) -> tuple[str, ...]:
         warnings: list[str] = []
@@ -142,7 +147,7 @@ class Worktrees:
 class Worktree:
     """The worktree of one attempt. `order` is the run's work order, its folders those of the worktree.
 
-    `anew`: what the attempt had changed before it was interrupted cannot be brought back.
+    `as_left`: it holds what an attempt that is taken up had changed.
     """
 
     def __init__(
@@ -155,7 +160,7 @@ class Worktree:
     ) -> None:
         self.order = order
         self.warnings = warnings
-        self.anew = False
+        self.as_left = False
         self._place = place
         self._shadow = shadow
         self._clock, self._turn = shared
