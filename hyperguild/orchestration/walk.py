@@ -127,6 +127,7 @@ class _Walk:
             )
             self._emit(Route, tiers=tuple(_routed(tier) for tier in self._chain.tiers))
             async with background(self._keep_lease()):
+                await self._apply_what_was_accepted()
                 ending = await self._to_the_end()
         except asyncio.CancelledError:
             await self._finish("cancelled", None)
@@ -159,6 +160,22 @@ class _Walk:
                     if pause is not None:
                         return pause
             self._under_way = None
+
+    async def _apply_what_was_accepted(self) -> None:
+        """Apply what an attempt changed that was accepted as the run was left: on record, but not applied."""
+        last = self._attempts[-1] if self._attempts else None
+        work = self._request.work
+        if last is None or last.verdict != "accept" or work is None:
+            return
+        tier = self._chain.tiers[last.position]
+        if tier.agent.workspace == "shared":
+            return
+        request = replace(self._request, work=replace(work, goes_on=True))
+        async with self._tools.source.open(request, tier, self._session_id) as given:
+            for warning in given.warnings:
+                self._emit(Warned, message=warning)
+            if given.as_left:
+                await self._settle(given, accepted=True)
 
     async def _conclude(self, ending: Accept | GiveUp | Pause) -> RunResult:
         if isinstance(ending, Pause):

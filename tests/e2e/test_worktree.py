@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hyperguild import Guild, UsageError
+from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.orchestration.resume import FILES_AS_THEY_ARE
 from hyperguild.simulation.process import FleetProcess
 
@@ -210,6 +213,33 @@ def test_h2_a_model_whose_changes_cannot_be_brought_back_is_told_so(project: Pro
         if step["kind"] == "injected"
     ]
     assert [one[-1]["content"] for one in kept] == [FILES_AS_THEY_ARE]
+
+
+async def test_h2_what_was_accepted_as_a_run_was_left_is_applied_when_it_goes_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt is on record, its changes are not applied: Ctrl-C came in between."""
+    recorded = SqliteSessionStore.record_attempt
+
+    async def cut_short(self: SqliteSessionStore, *given: Any) -> None:
+        this = asyncio.current_task()
+        assert this is not None
+        this.cancel()
+        await recorded(self, *given)
+
+    project.answers([call("fs_write", path="stats.txt", content="whole\n"), QWEN[-1]], QWEN)
+    home = project.home
+    async with Guild.from_config(home.folder / "chains.yaml", env=home.env) as guild:
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteSessionStore, "record_attempt", cut_short)
+            with pytest.raises(UsageError):
+                await guild.run("mend", "mend it", chain="own", workdir=project.folder)
+        (left,) = await guild.session_runs("last")
+        assert (left.result.status, left.result.attempts[-1].verdict) == ("cancelled", "accept")
+        assert (project.folder / "stats.txt").read_text() == START
+        assert (await guild.resume()).status == "accepted"
+    assert (project.folder / "stats.txt").read_text() == "whole\n"
+    assert (project.kept(), project.places()) == ([], [])
 
 
 def test_outside_a_repository_the_run_is_refused_with_a_remedy(project: Project) -> None:
