@@ -20,8 +20,12 @@ LEVELS = {
 }
 """Level of each event type; None is not logged, an unlisted type is logged at debug."""
 
-TOO_LONG = {"answer", "output", "attempts", "checks"}
-"""Fields that hold content rather than facts: they belong to the session log."""
+CONTENT = {
+    *("answer", "output", "feedback", "attempts", "checks"),
+    *("text", "arguments", "pending_tool_calls"),
+}
+"""Fields that hold content rather than facts: they belong to the session log, which keeps as much of it as it
+may, and without its secrets."""
 
 
 class LogSink:
@@ -39,6 +43,7 @@ class LogSink:
 
 def _facts(fields: dict[str, Any]) -> dict[str, Any]:
     nested = fields.pop("attempt", None) or fields.pop("result", None) or {}
-    merged = {**fields, **nested}
-    dropped = {"v", "type", "time", *TOO_LONG}
+    check = fields.pop("check", None) or {}
+    merged = {**fields, **nested, **{key: value for key, value in check.items() if key != "message"}}
+    dropped = {"v", "type", "time", *CONTENT}
     return {key: value for key, value in merged.items() if key not in dropped and value is not None}
