@@ -114,6 +114,7 @@ class _Walk:
         self._verifier = Verifier(tools.caller, tools.ids)
         self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self._warned: set[str] = set()
+        self._uncounted = continuation is not None
         self._task = request.task.rendered()
         self._task_tokens = _tokens(self._prompt(self._task))
 
@@ -255,8 +256,9 @@ class _Walk:
                 tools.caller, toolbox, tools.clock, tools.ids, tools.hooks(folder), tools.models
             )
             under_way = AttemptUnderWay(plan, self._emit, loop_tools, self._keep_step)
-            if self._under_way is not None and plan.tier.agent.delegate:
+            if self._uncounted and plan.tier.agent.delegate:
                 await self._count_delegated_before(under_way)
+            self._uncounted = False
             try:
                 attempt = await under_way.run(self._verifier)
             except asyncio.CancelledError:
@@ -317,13 +319,19 @@ class _Walk:
         return replace(given, tools=(*given.tools, *delegation.tools), rules=delegation.beside(given.rules))
 
     async def _count_delegated_before(self, under_way: AttemptUnderWay) -> None:
-        """Count what an attempt that goes on had delegated until then: ids sort by age."""
+        """Count what the run had delegated since its last step that an attempt on record has counted.
+
+        Ids sort by age. That may have been in a step that is not on record itself.
+        """
         from hyperguild.orchestration.delegation import uses_of  # noqa: PLC0415  # start-up
 
-        for stored in await self._tools.store.session_runs(self._session_id):
-            result = stored.result
-            if stored.parent_run_id == self._run_id and result.run_id > under_way.plan.attempt_id:
-                for use in uses_of(result):
+        runs = await self._tools.store.session_runs(self._session_id)
+        ended = {attempt.attempt_id for attempt in self._attempts}
+        own = [step for run in runs if run.result.run_id == self._run_id for step in run.steps]
+        counted = max((step.step_id for step in own if step.attempt_id in ended), default="")
+        for stored in runs:
+            if stored.parent_run_id == self._run_id and stored.result.run_id > counted:
+                for use in uses_of(stored.result):
                     under_way.count(use)
 
     async def _settle(self, given: AttemptTools, *, accepted: bool | None) -> None:

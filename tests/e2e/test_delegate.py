@@ -141,6 +141,27 @@ def test_c12_a_run_that_goes_on_counts_what_it_had_delegated(
     assert "a part" in body["messages"][-1]["content"]
 
 
+def test_c12_what_was_delegated_in_a_step_that_was_cut_short_counts_once(
+    place: Any, fleet: FleetProcess
+) -> None:
+    """The step is not on record after a kill, and with its attempt after Ctrl-C."""
+    slow = does("two", "never", delay_s=60)
+    for end, words in ((signal.SIGKILL, ("lead", "do it")), (signal.SIGINT, ("--continue",))):
+        scripted(fleet, [delegates("one", "two")], [does("one", "a part"), slow])
+        running = place.start("run", *words, "--events")
+        assert any(json.loads(line)["type"] == "run.finished" for line in running.stdout)
+        running.send_signal(end)
+        running.communicate(timeout=20)
+    scripted(fleet, [DONE], [])
+    said = place.run("run", "--continue", "--json")
+    assert said.code == 0, said.err
+    runs = place.run("sessions", "show", "--json").json["runs"]
+    used = [run["usage"]["input_tokens"] for run in runs if run["skill"] == "work"]
+    counted = [aside["usage"]["input_tokens"] for one in said.json["attempts"] for aside in one["asides"]]
+    assert sum(counted) == sum(used) > 0
+    assert len(used) == 4
+
+
 async def test_c12_the_library_delegates_and_gives_the_result_of_the_parent(
     place: Any, fleet: FleetProcess
 ) -> None:
