@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -103,7 +104,7 @@ class Steering:
         """Return what the model is told instead of ending; None where it may end. Raises as `after_step`."""
         told = []
         for hook in self._hooks.stop:
-            text = await self._passed_over(hook, partial(hook.run, answer))
+            text = await self._passed_over(hook, partial(_said, partial(hook.run, answer)))
             if text:
                 told.append(encodable(text))
         return "\n\n".join(told) or None
@@ -114,7 +115,7 @@ class Steering:
             if not _concerns(hook, call):
                 continue
             try:
-                said = await self._run(hook, partial(hook.run, call))
+                said = await self._run(hook, partial(_steered, partial(hook.run, call)))
             except _Failed as failure:
                 self._tell(str(failure))
                 if hook.fail_open:
@@ -132,7 +133,7 @@ class Steering:
             if not _concerns(hook, call):
                 continue
             try:
-                said = await self._run(hook, partial(hook.run, call, result))
+                said = await self._run(hook, partial(_rewritten, partial(hook.run, call, result)))
             except _Failed as failure:
                 self._tell(str(failure))
                 if hook.fail_open:
@@ -174,18 +175,60 @@ class Steering:
             raise _Failed(f"the hook {hook.name} failed: {reason}") from error
 
 
-async def _some(run: Callable[[], Awaitable[Sequence[Message] | None]]) -> Sequence[Message] | None:
-    messages = await run()
-    if messages is not None and not messages:
+# What a hook gives is looked at within its own time and terms: a value that cannot be used is its fault.
+
+
+async def _some(run: Callable[[], Awaitable[Sequence[Message] | None]]) -> tuple[Message, ...] | None:
+    given = await run()
+    if given is None:
+        return None
+    messages = tuple(given)
+    if not messages:
         raise ValueError("it left no messages")
+    _require_messages(messages)
     return messages
 
 
 async def _decided(run: Callable[[], Awaitable[None]], decision: Decision) -> bool:
     await run()
-    if decision.replaced is not None and not (*decision.replaced, *decision.appended):
+    messages = (*(decision.replaced or ()), *decision.appended)
+    if decision.replaced is not None and not messages:
         raise ValueError("it left no messages")
+    _require_messages(messages)
     return True
+
+
+async def _said(run: Callable[[], Awaitable[str | None]]) -> str | None:
+    text = await run()
+    return None if text is None else _of_type(text, str, "a text")
+
+
+async def _steered(run: Callable[[], Awaitable[ToolCall | Denied | None]]) -> ToolCall | Denied | None:
+    said = await run()
+    if isinstance(said, Denied):
+        _of_type(said.reason, str, "a reason")
+    elif said is not None and _of_type(said, ToolCall, "a call").arguments is not None:
+        json.dumps(_of_type(said.arguments, dict, "an object of arguments"), allow_nan=False)
+    return said
+
+
+async def _rewritten(run: Callable[[], Awaitable[ToolResult | None]]) -> ToolResult | None:
+    said = await run()
+    if said is not None:
+        _of_type(_of_type(said, ToolResult, "a result").text, str, "a text")
+        _of_type(said.is_error, bool, "true or false")
+    return said
+
+
+def _require_messages(messages: Sequence[object]) -> None:
+    for message in messages:
+        _of_type(_of_type(message, Message, "a message").text, str, "the text of a message")
+
+
+def _of_type(value: object, kind: type[T], what: str) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"it gave {type(value).__name__} for {what}")
+    return value
 
 
 def _concerns(hook: Hook[Any], call: ToolCall) -> bool:

@@ -479,3 +479,60 @@ async def test_h1_two_tools_that_were_interrupted_leave_a_transcript_to_go_on_wi
     ]
     again = loop_over(fleet, [says("Then without.")], [LOOK, SLOW], resume=Resumption(kept, 2, used_steps=1))
     assert (await again.run()).text == "Then without."
+
+
+def gives(value: object) -> Any:
+    """A hook of any kind that returns what it may not."""
+
+    async def hook(*told: object) -> Any:
+        del told
+        return value
+
+    return Hook(hook, "odd")
+
+
+def does(what: str, *given: object) -> Any:
+    async def hook(completion: Completion, messages: Sequence[Message], control: Control) -> None:
+        del completion, messages
+        getattr(control, what)(*given)
+
+    return Hook(hook, "odd")
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        Hooks(before_step=(gives(["look closer"]),)),
+        Hooks(before_step=(gives([{"role": "user", "content": "look closer"}]),)),
+        Hooks(before_step=(gives("look closer"),)),
+        Hooks(before_step=(gives(5),)),
+        Hooks(after_step=(does("append", "look closer"),)),
+        Hooks(after_step=(does("append", Message("user", None)),)),  # type: ignore[arg-type]
+        Hooks(after_step=(does("replace", ["look closer"]),)),
+        Hooks(stop=(gives(True),)),
+    ],
+)
+async def test_d3_a_hook_that_gives_what_it_may_not_has_failed(fleet: FleetProcess, hooks: Hooks) -> None:
+    bench = loop_over(fleet, [called(), says("Done.")], [LOOK], hooks=hooks)
+    assert (await bench.run()).text == "Done."
+    assert bench.seen(HookFailed)[0].message.startswith("the hook odd failed: ")
+    assert [message.text for message in bench.transcript()[2:]] == ["", "saw a", "Done."]
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        Hooks(pre_tool=(gives(ToolCall("c", "look", "a", "")),)),  # type: ignore[arg-type]
+        Hooks(pre_tool=(gives(ToolCall("c", "look", {"path": object()}, "")),)),
+        Hooks(pre_tool=(gives(Denied(5)),)),  # type: ignore[arg-type]
+        Hooks(pre_tool=(gives("no"),)),
+        Hooks(post_tool=(gives(ToolResult("c", "look", 7)),)),  # type: ignore[arg-type]
+        Hooks(post_tool=(gives("fine"),)),
+    ],
+)
+async def test_c7_a_hook_that_gives_what_it_may_not_denies(fleet: FleetProcess, hooks: Hooks) -> None:
+    bench = loop_over(fleet, [called(), says("Done.")], [LOOK], hooks=hooks)
+    assert (await bench.run()).text == "Done."
+    ((name, text, is_error),) = results(bench)
+    assert (name, is_error, "the hook odd failed" in text) == ("look", True, True)
+    bench.check()
