@@ -175,6 +175,37 @@ async def test_h2_a_run_that_goes_on_is_its_new_process_s_until_that_dies(
     assert (await stored(store)).result.status == "running"
 
 
+async def test_h2_a_process_that_had_stopped_leaves_the_run_to_the_one_that_went_on(
+    path: Path, store: SessionStore
+) -> None:
+    """Else both would execute its tools, and the log would have the steps of both."""
+    await store.renew_lease(RUN.run_id, NOW - timedelta(seconds=1))
+    process = await asyncio.to_thread(
+        subprocess.Popen,
+        [sys.executable, "-c", CONTINUES, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "resumed\n"
+        await store.renew_lease(RUN.run_id, NOW - timedelta(days=1))
+        step = Step(step_id="s", attempt_id="a", position=0, messages=(), created_at=NOW)
+        for write in (
+            store.record_step(RUN.run_id, step),
+            store.record_attempt(RUN.run_id, ATTEMPT, ()),
+            store.finish_run(ended("cancelled"), NOW),
+        ):
+            with pytest.raises(StoreError, match="goes on in another process"):
+                await write
+        run = await stored(store)
+        assert (run.result.status, run.steps, run.result.attempts) == ("running", (), ())
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.communicate)
+
+
 async def test_h2_options_are_kept_with_placeholders_for_keys(store: SessionStore) -> None:
     assert (await stored(store)).options == {
         "tools": {"workdir": "/w"},

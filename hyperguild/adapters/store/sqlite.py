@@ -52,7 +52,8 @@ class SqliteSessionStore:
 
     A run counts as interrupted when its lease has run out, or when its process is seen to be gone; it is
     shown so at once, and marked so when the log is next opened for writing. `renew_lease` and `finish_run`
-    take that mark back: a process may have been stopped for a while.
+    take that mark back: a process may have been stopped for a while. Where the run goes on in another process
+    by then, it is that one's: nothing more can be recorded of it from here (`StoreError`).
     """
 
     def __init__(self, path: Path, writer: RowWriter, clock: Clock, version: str) -> None:
@@ -109,6 +110,7 @@ class SqliteSessionStore:
         """Record how the run ended; its attempts are recorded already."""
 
         def work(connection: sqlite3.Connection) -> None:
+            self._require_own(connection, result.run_id)
             row = self._writer.result(result, finished_at)
             assignments = ", ".join(f"{column} = :{column}" for column in row)
             # Column names come from the record's fields, never from outside.
@@ -119,13 +121,14 @@ class SqliteSessionStore:
         await self._write(work)
 
     async def renew_lease(self, run_id: str, expires_at: datetime) -> None:
-        """Say that the run's process is alive; nothing happens where the run has ended."""
+        """Say that the run's process is alive; nothing happens where the run has ended, or is another's."""
 
         def work(connection: sqlite3.Connection) -> None:
+            process = self._process
             connection.execute(
                 "UPDATE runs SET lease_expires_at = ?, status = 'running'"
-                " WHERE run_id = ? AND finished_at IS NULL",
-                (to_time(expires_at), run_id),
+                " WHERE run_id = ? AND finished_at IS NULL AND pid = ? AND host = ?",
+                (to_time(expires_at), run_id, process.pid, process.host),
             )
 
         await self._write(work)
@@ -286,8 +289,8 @@ class SqliteSessionStore:
     def _record_attempt(
         self, connection: sqlite3.Connection, run_id: str, attempt: Attempt, steps: Sequence[Step]
     ) -> None:
+        self._require_own(connection, run_id)
         run = connection.execute("SELECT usage, cost_usd FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        self._require(run is not None, run_id)
         usage = read_usage(run["usage"]) + attempt.whole_usage
         cost_usd = total_cost_usd([run["cost_usd"], *attempt.costs_usd])
         connection.execute(
@@ -299,8 +302,7 @@ class SqliteSessionStore:
             _insert(connection, "steps", self._writer.step(run_id, step))
 
     def _record_step(self, connection: sqlite3.Connection, run_id: str, step: Step) -> None:
-        run = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        self._require(run, run_id)
+        self._require_own(connection, run_id)
         _insert(connection, "steps", self._writer.step(run_id, step))
 
     def _require(self, found: object, run_id: str) -> None:
@@ -308,6 +310,15 @@ class SqliteSessionStore:
             raise StoreError(
                 f"the session log {self._path} holds no run {run_id}",
                 hint="was it deleted, or the file replaced, while the run went on?",
+            )
+
+    def _require_own(self, connection: sqlite3.Connection, run_id: str) -> None:
+        run = connection.execute("SELECT pid, host FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        self._require(run, run_id)
+        if (run["pid"], run["host"]) != (self._process.pid, self._process.host):
+            raise StoreError(
+                f"the run {run_id} goes on in another process",
+                hint="this one showed no sign of life for a while; leave the run to the other one",
             )
 
     def _status(self, row: sqlite3.Row) -> str:
