@@ -45,7 +45,7 @@ from hyperguild.domain.records import ModelUse
 from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, total_cost_usd
-from hyperguild.errors import ContextOverflowError, ModelError
+from hyperguild.errors import ContextOverflowError
 from hyperguild.inference.events import CallEvent, Reset
 
 MOST_CONTINUATIONS = 2
@@ -173,17 +173,16 @@ class AgentLoop:
     async def run(self) -> LoopEnd:
         """Work until there is an answer, or a reason to stop.
 
-        Raises `ModelError`. Cancelling stops model and tools at once; the step under way is kept with what
-        it has, and the cancellation passes on.
+        Raises `ModelError`, and what those raise who are asked for permission. Cancelling stops model and
+        tools at once. However it ends, the step under way is kept with what it has.
         """
         try:
             end = self._resumed()
             while end is None and self._steps.left:
                 end = self._out_of_budget() or await self._step()
                 end = await self._steered(end)
-        except (asyncio.CancelledError, ModelError):
-            await self._keep_interrupted()
-            raise
+        finally:
+            await self._keep_interrupted()  # there is none where the loop came to its end
         if self._conversation.fresh and (end is None or not end.pending):
             await self._keep_injected()
         if end is not None:

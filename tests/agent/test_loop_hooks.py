@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agent.looping import PROMPT, Bench, calls, loop_over, says, tool
+from agent.looping import PROMPT, Bench, calls, loop_over, says, tool, whole
 
 from hyperguild.agent.hooks import Control, Denied, Hook, Hooks
 from hyperguild.agent.loop import GO_ON
@@ -535,4 +535,20 @@ async def test_c7_a_hook_that_gives_what_it_may_not_denies(fleet: FleetProcess, 
     assert (await bench.run()).text == "Done."
     ((name, text, is_error),) = results(bench)
     assert (name, is_error, "the hook odd failed" in text) == ("look", True, True)
+    bench.check()
+
+
+async def test_h1_what_ran_is_kept_where_whoever_is_asked_fails(fleet: FleetProcess) -> None:
+    async def permit(call: ToolCall, spec: ToolSpec) -> str | None:
+        del spec
+        if call.name == "look":
+            raise RuntimeError("nobody can be asked any more")
+        return None
+
+    rules = Rules(permit, whole, timeout_s=10)
+    bench = loop_over(fleet, [calls("note", "look")], [LOOK, NOTE], toolbox_rules=rules)
+    with pytest.raises(RuntimeError):
+        await bench.run()
+    told = [message.result for message in bench.transcript() if message.result is not None]
+    assert [(one.name, one.text) for one in told] == [("note", "noted nothing"), ("look", INTERRUPTED)]
     bench.check()
