@@ -18,7 +18,7 @@ import contextlib
 import os
 import shlex
 import stat
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +209,7 @@ class Worktree:
         async with self._turn:
             try:
                 await git.run("apply", "--whitespace=nowarn", "--check", stdin=patch)
+                await asyncio.to_thread(_require_room, self._place.tree, top, names)
                 fits = True
                 await git.run("apply", "--whitespace=nowarn", stdin=patch)
             except GitError as error:
@@ -292,6 +293,36 @@ def _moved(order: WorkOrder, repository: Repository, tree: Path) -> WorkOrder:
     allowed = tuple(moved(path) for path in order.allow_paths)
     kept = tuple(moved(path) for path in order.kept)
     return replace(order, folder=moved(order.folder), allow_paths=allowed, readable=readable, kept=kept)
+
+
+def _require_room(tree: Path, top: Path, names: list[bytes]) -> None:
+    """Raise `GitError` where a file is to take the place of a folder that holds more than what goes with it.
+
+    `git apply --check` looks at what git knows, which files that are ignored are not.
+    """
+    source, target, going = os.fsencode(tree), os.fsencode(top), set(names)
+    for name in names:
+        there = target + b"/" + name
+        if _is_folder(source + b"/" + name) or not os.path.lexists(source + b"/" + name):
+            continue
+        if not _is_folder(there):
+            continue
+        for held in _leaves(there):
+            if held.removeprefix(target + b"/") not in going:
+                raise GitError(f"{os.fsdecode(name)} is a folder that holds {os.fsdecode(held)}")
+
+
+def _leaves(folder: bytes) -> Iterator[bytes]:
+    """Yield the files, links and empty folders in a folder."""
+    for parent, folders, files in os.walk(folder):
+        yield from (parent + b"/" + name for name in files)
+        yield from (link for name in folders if os.path.islink(link := parent + b"/" + name))  # noqa: PTH114
+        if not folders and not files:
+            yield parent
+
+
+def _is_folder(path: bytes) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114  # bytes
 
 
 def _give_permissions(tree: Path, top: Path, names: list[bytes]) -> None:

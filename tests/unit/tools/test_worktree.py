@@ -677,3 +677,25 @@ async def test_in_the_sandbox_only_the_worktree_is_written_and_seen(repo: Repo, 
             await worktree.settle(accepted=False)
     assert repo.git("branch", "--format=%(refname:short)") == "main\n"
     assert len(repo.kept()) == 2
+
+
+async def test_a_file_in_the_place_of_a_folder_with_ignored_files_does_not_fit(repo: Repo) -> None:
+    """Nothing is applied then, not even what could be."""
+    repo.write("sub/noise.log", "the user's\n")
+    before = listing(repo.top)
+
+    def change(folder: Path) -> None:
+        shutil.rmtree(folder / "sub")
+        write("sub")(folder)
+        write("a.txt")(folder)
+
+    kept, _ = await attempt(repo, change)
+    assert "could not be applied; it is kept" in kept
+    assert "sub is a folder that holds" in kept
+    assert listing(repo.top) == before
+    (repo.top / "sub" / "noise.log").unlink()
+    (repo.top / "sub" / "empty").mkdir()
+    assert "sub is a folder that holds" in (await attempt(repo, change))[0]
+    (repo.top / "sub" / "empty").rmdir()
+    assert await attempt(repo, change) == ()
+    assert (repo.top / "sub").read_text() == "changed\n"
