@@ -209,8 +209,11 @@ class _ToolsOnDemand:
     def open(
         self, request: RunRequest, tier: Tier, session_id: str
     ) -> AbstractAsyncContextManager[AttemptTools]:
-        if request.work is None:
+        work = request.work
+        if work is None:
             return NoTools().open(request, tier, session_id)
+        if self._configuration.log.content != "full":
+            request = replace(request, work=replace(work, private=True))
         if self._workbench is None:
             from hyperguild.adapters.tools.workbench import OffLimits, Workbench  # noqa: PLC0415  # start-up
             from hyperguild.adapters.tools.worktree import Worktrees  # noqa: PLC0415  # start-up

@@ -305,6 +305,8 @@ class _Job:
         )
 
     async def _in_session(self, store: SessionStore, request: RunRequest, series: Series) -> RunRequest:
+        if request.work is not None and self._output.private:
+            request = dataclasses.replace(request, work=dataclasses.replace(request.work, private=True))
         if series.session_ref is None:
             opened = self._ended[0].session_id if self._ended else None
             return dataclasses.replace(request, session_id=request.session_id or opened)

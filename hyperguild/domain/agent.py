@@ -65,8 +65,9 @@ class WorkOrder:
     the run further; `allow_paths` are opened beside `folder`, the work directory; `readable` is shown to
     commands besides, whatever lies around it. `permission_mode` None: that of the tier. `built_in` False:
     nothing is offered but what the calling program brings itself. `tool_choice` binds the first step of an
-    attempt. `goes_on`: an attempt that was interrupted is taken up. `kept` are files that no tool
-    may write. All paths are absolute.
+    attempt. `goes_on`: an attempt that was interrupted is taken up. `kept` are files that no tool may write.
+    `private`: results that are saved for the model end with their attempt, for the log keeps no content
+    either. All paths are absolute.
     """
 
     folder: Path
@@ -81,3 +82,4 @@ class WorkOrder:
     tool_choice: ToolChoice = "auto"
     goes_on: bool = False
     kept: tuple[Path, ...] = ()
+    private: bool = False

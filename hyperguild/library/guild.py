@@ -144,6 +144,8 @@ class Guild:
         async def begin(sink: EventSink) -> asyncio.Task[RunResult]:
             store = await self._logs.open(private=options.get("private", False))
             request = await asyncio.to_thread(self._material.request, skill, task, options)
+            if request.work is not None and options.get("private", False):
+                request = dataclasses.replace(request, work=dataclasses.replace(request.work, private=True))
             for warning in self._material.warnings(request, options.get("model")):
                 warnings.warn(warning, stacklevel=2)
             placed = await _in_session(store, request, options)

@@ -82,3 +82,22 @@ def test_c2_the_tool_choice_binds_the_first_step_only(
     assert [body["tool_choice"] for body in bodies] == ["none"]
     bodies = worked(home, fleet, script, [reading])
     assert [body["tool_choice"] for body in bodies] == ["auto", "auto"]
+
+
+@pytest.mark.parametrize("how", ["--private", "none", ""])
+def test_c6_results_of_a_run_without_a_log_of_its_content_are_not_left_behind(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, how: str
+) -> None:
+    chains = (home.folder / "chains.yaml").read_text(encoding="utf-8").replace("32768", "17000")
+    home.write("chains.yaml", f"{chains}log: {{content: none}}\n" if how == "none" else chains)
+    home.write("project/long.txt", "it is nobody else's business\n" * 1200)
+    options = ("--private",) if how == "--private" else ()
+    home.write("skills/work/SKILL.md", SKILL.replace("Grep", "Grep Bash"))
+    read = [call("shell", command="cat long.txt"), call("fs_grep", pattern="nobody", path="session:/")]
+    bodies = worked(home, fleet, script, read, *options)
+    whole, found = results(bodies[-1])
+    assert "the whole is in session:/shell-call_1.txt" in whole
+    assert "nobody else's business" in found  # as long as the attempt lasts
+    state = Path(home.env["XDG_STATE_HOME"]) / "hyperguild" / "results"
+    left = [path.name for path in state.rglob("*.txt")]
+    assert left == ([] if how else ["shell-call_1.txt"])

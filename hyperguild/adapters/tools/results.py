@@ -31,6 +31,7 @@ class ResultFiles:
     def __init__(self, folder: Path, limit_chars: int) -> None:
         self._folder = folder
         self._limit_chars = limit_chars
+        self._saved: list[str] = []
 
     async def fit(self, call: ToolCall, text: str) -> str:
         """Return the text, or its head and tail and where the whole is. A full disk keeps the ends alone."""
@@ -55,5 +56,14 @@ class ResultFiles:
                 descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 break
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            self._saved.append(name)
             file.write(encodable(text))
         return name
+
+    def discard(self) -> None:
+        """Delete what was saved."""
+        for name in self._saved:
+            (self._folder / name).unlink(missing_ok=True)
+        self._saved.clear()
+        with suppress(OSError):
+            self._folder.rmdir()  # others may have theirs in it

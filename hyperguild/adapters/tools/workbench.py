@@ -165,7 +165,11 @@ class Workbench:
         offered = tuple(tool for tool in tools if _named(tool.spec.name, limits))
         warnings, self._warnings = tuple(self._warnings), []
         toolbox_rules = CallRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
-        yield AttemptTools((*offered, *brought), toolbox_rules, warnings)
+        try:
+            yield AttemptTools((*offered, *brought), toolbox_rules, warnings)
+        finally:
+            if order.private:
+                results.discard()
 
     def _brought(self, order: WorkOrder) -> tuple[Tool, ...]:
         """Return the tools of the calling program that neither skill nor run leaves out."""
