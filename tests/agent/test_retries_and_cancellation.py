@@ -306,6 +306,14 @@ async def test_b5_a_retry_begins_a_clean_step(fleet: FleetProcess) -> None:
     assert first == second
 
 
+def test_b5_what_a_failed_try_said_is_no_part_of_what_is_kept() -> None:
+    failed = (ReasoningDelta("hm "), TextDelta("one two "), ServerError("gone"))
+    bench = scripted([failed, (ReasoningDelta("so"), TextDelta("The answer"), Pause(50))])
+    cancelled(bench, 20)
+    last = bench.transcript()[-1]
+    assert (last.text, last.reasoning, bench.loop.text) == ("The answer", "so", "The answer")
+
+
 def test_b6_a_continued_answer_that_calls_a_tool_is_not_joined_and_a_dropped_call_is_not_executed() -> None:
     cut = (
         TextDelta("Let me see. "),
