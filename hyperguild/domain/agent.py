@@ -65,9 +65,9 @@ class WorkOrder:
     the run further; `allow_paths` are opened beside `folder`, the work directory; `readable` is shown to
     commands besides, whatever lies around it. `permission_mode` None: that of the tier. `built_in` False:
     nothing is offered but what the calling program brings itself. `tool_choice` binds the first step of an
-    attempt. `goes_on`: an attempt that was interrupted is taken up. `kept` are files that no tool may write.
-    `private`: results that are saved for the model end with their attempt, for the log keeps no content
-    either. All paths are absolute.
+    attempt. `run_id` is the run; `goes_on`: an attempt of it that was interrupted is taken up. `kept` are
+    files that no tool may write. `private`: results that are saved for the model end with their attempt, for
+    the log keeps no content either. All paths are absolute.
     """
 
     folder: Path
@@ -80,6 +80,7 @@ class WorkOrder:
     built_in: bool = True
     readable: tuple[Path, ...] = ()
     tool_choice: ToolChoice = "auto"
+    run_id: str = ""
     goes_on: bool = False
     kept: tuple[Path, ...] = ()
     private: bool = False

@@ -171,7 +171,7 @@ class _Walk:
         tier = self._chain.tiers[last.position]
         if tier.agent.workspace == "shared":
             return
-        request = replace(self._request, work=replace(work, goes_on=True))
+        request = self._for_source(goes_on=True)
         async with self._tools.source.open(request, tier, self._session_id) as given:
             for warning in given.warnings:
                 self._emit(Warned, message=warning)
@@ -240,7 +240,8 @@ class _Walk:
         """Make the attempt and record it; or return why it pauses."""
         tools = self._tools
         began = tools.clock.monotonic()
-        async with tools.source.open(_for_source(self._request, plan), plan.tier, self._session_id) as given:
+        request = self._for_source(goes_on=plan.under_way is not None)
+        async with tools.source.open(request, plan.tier, self._session_id) as given:
             for warning in given.warnings:
                 self._emit(Warned, message=warning)
             if plan.time_left_s is not None:  # servers of tools may have had to be started
@@ -291,6 +292,13 @@ class _Walk:
         if under_way.handed_in:
             await self._keep_step(handed_in(under_way, self._tools.ids, self._tools.clock))
         return replace(plan, under_way=under_way)
+
+    def _for_source(self, *, goes_on: bool) -> RunRequest:
+        """Return the request as a source of tools is to know it: whose it is, and whether it is taken up."""
+        work = self._request.work
+        if work is None:
+            return self._request
+        return replace(self._request, work=replace(work, run_id=self._run_id, goes_on=goes_on))
 
     async def _with_delegation(
         self, given: AttemptTools, tier: Tier, attempt: Callable[[], AttemptUnderWay]
@@ -475,13 +483,6 @@ class _Walk:
 
     def _elapsed_s(self) -> float:
         return self._tools.clock.monotonic() - self._began
-
-
-def _for_source(request: RunRequest, plan: AttemptPlan) -> RunRequest:
-    """Return the request as a source of tools is to know it: with whether an attempt is taken up."""
-    if request.work is None or plan.under_way is None:
-        return request
-    return replace(request, work=replace(request.work, goes_on=True))
 
 
 def _routed(tier: Tier) -> RoutedTier:

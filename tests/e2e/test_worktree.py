@@ -192,6 +192,25 @@ def test_h2_a_run_that_goes_on_has_what_it_had_changed(
     assert "fs_write" in judged or "stats.txt" in judged.partition("<changes")[2].partition("rm started")[0]
 
 
+def test_h2_what_another_run_of_the_session_had_changed_is_not_brought_back(
+    project: Project, until: Any
+) -> None:
+    sleep = call("shell", command="sleep 300")
+    write, read = call("fs_write", path="stats.txt", content="half\n"), call("fs_read", path="stats.txt")
+    for first, options in (([write, sleep], ()), ([read, sleep], ("--session", "last"))):
+        project.answers(first, QWEN)
+        running = project.home.start(*project.command(), *options)
+        until(lambda: len([one for one in project.fleet.requests() if one["model"] == "phi-4-q4"]) == 2)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+    kept = project.kept()
+    project.answers([call("shell", command="echo more >> stats.txt"), QWEN[-1]], QWEN)
+    said = project.home.run("run", "--continue", "--json")
+    assert said.code == 0, said.err
+    assert (project.folder / "stats.txt").read_text() == START + "more\n"
+    assert kept[0] in project.kept()
+
+
 def test_h2_a_model_whose_changes_cannot_be_brought_back_is_told_so(project: Project, until: Any) -> None:
     project.answers([call("fs_write", path="stats.txt", content="half\n"), WAIT], QWEN)
     running = project.home.start(*project.command())

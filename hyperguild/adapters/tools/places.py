@@ -24,11 +24,13 @@ class Origin:
     skill: str
     model: str
     session_id: str
+    run_id: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Lines that name it in the message of a commit."""
-        return (f"Skill: {self.skill}", f"Model: {self.model}", f"Session: {self.session_id}")
+        run = (f"Run: {self.run_id}",) if self.run_id else ()
+        return (f"Skill: {self.skill}", f"Model: {self.model}", f"Session: {self.session_id}", *run)
 
 
 class Place:

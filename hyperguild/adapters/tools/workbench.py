@@ -104,7 +104,7 @@ class Workbench:
             async with self._open(request, tier, session_id) as given:
                 yield given
             return
-        origin = Origin(request.skill, tier.model.name, session_id)
+        origin = Origin(request.skill, tier.model.name, session_id, order.run_id)
         async with (
             self._worktrees.open(order, origin) as worktree,
             self._open(replace(request, work=worktree.order), tier, session_id) as given,

@@ -113,7 +113,7 @@ class Worktrees:
         return worktree
 
     async def _bring_back(self, place: Place, shadow: Shadow) -> str | None:
-        """Bring back what an interrupted attempt of that model in that session had changed.
+        """Bring back what an interrupted attempt of that model in that run had changed.
 
         Returns None where it is back, else why not, "" where nothing was kept.
         """
