@@ -545,7 +545,7 @@ async def test_h1_what_ran_is_kept_where_whoever_is_asked_fails(fleet: FleetProc
             raise RuntimeError("nobody can be asked any more")
         return None
 
-    rules = Rules(permit, whole, timeout_s=10)
+    rules = CallRules(permit, whole, timeout_s=10)
     bench = loop_over(fleet, [calls("note", "look")], [LOOK, NOTE], toolbox_rules=rules)
     with pytest.raises(RuntimeError):
         await bench.run()

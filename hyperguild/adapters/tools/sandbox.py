@@ -47,6 +47,9 @@ _ALSO_HIDDEN = (
 _KEPT = (".git/hooks", ".git/config", "chains.yaml")
 """In a work directory these are not written: they decide what others run later."""
 
+COMMONDIR = "commondir"
+"""In a git directory: where its configuration is (gitrepository-layout)."""
+
 _FLAGS = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
 """`--cap-drop`: as root bubblewrap leaves a command every capability, and with it a way to mount anew."""
 
@@ -118,6 +121,7 @@ class Sandbox:
             *_hiding(around, ()),
             *_mounts("--ro-bind-try", bounds.readable),
             *_mounts("--bind", writable),
+            # What is mounted cannot be moved away to put another in its place.
             *_mounts("--bind", _around(kept, writable)),
             *_mounts("--ro-bind", kept),
             *_hiding(others, writable),
@@ -245,20 +249,39 @@ def _mounts(option: str, paths: Iterable[Path]) -> Iterator[str]:
 
 def _kept(writable: Sequence[Path], files: Iterable[Path]) -> Iterator[Path]:
     for folder in writable:
-        for path in (*(folder / name for name in _KEPT), *files):
-            if not path.is_relative_to(folder):
-                continue
-            # Through a link it is another's file, and a mount point cannot be a link.
-            if os.path.exists(path) and Path(os.path.realpath(path)) == path:  # noqa: PTH110  # never raises
-                yield path
+        yield from (path for path in (folder / name for name in _KEPT) if _is_own(path))
+        yield from (path for path in files if path.is_relative_to(folder) and _is_own(path))
+    yield from (git for git in _gits(writable) if _is_pointer(git))
+
+
+def _gits(writable: Iterable[Path]) -> Iterator[Path]:
+    return (git for git in (folder / ".git" for folder in writable) if _is_own(git))
+
+
+def _is_pointer(git: Path) -> bool:
+    """Tell whether a `.git` says that the repository is elsewhere: then nothing in it needs to be written."""
+    return os.path.isfile(git) or os.path.exists(git / COMMONDIR)  # noqa: PTH110, PTH113  # never raises
+
+
+def _is_own(path: Path) -> bool:
+    # Through a link it is another's file, and a mount point cannot be a link.
+    return os.path.exists(path) and Path(os.path.realpath(path)) == path  # noqa: PTH110  # never raises
+
+
+def openings(bounds: Bounds) -> tuple[Path, ...]:
+    """Return what commands must not leave behind: it would have git take its configuration from elsewhere.
+
+    There is nothing of it yet, so nothing that could be mounted in its place. `bounds` are resolved.
+    """
+    folders = _outermost((bounds.work, *bounds.allowed))
+    return tuple(git / COMMONDIR for git in _gits(folders) if not _is_pointer(git))
 
 
 def _around(kept: Iterable[Path], writable: Sequence[Path]) -> list[Path]:
-    """Return the folders around what is kept, outermost first: mounted, they cannot be moved away."""
-    found = {
-        parent for path in kept for parent in path.parents for folder in writable if folder in parent.parents
-    }
-    return sorted(found)
+    """Return the folders around what is kept, and repositories, outermost first."""
+    around = (parent for path in kept for parent in path.parents)
+    within = {path for path in around if any(folder in path.parents for folder in writable)}
+    return sorted(within | {git for git in _gits(writable) if not _is_pointer(git)})
 
 
 def _parted(hidden: Iterable[Path], shown: Sequence[Path]) -> tuple[list[Path], list[Path]]:

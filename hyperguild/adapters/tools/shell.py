@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import os
 import shutil
 from collections import deque
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperguild.adapters.tools.sandbox import Bounds, NoSandbox, Sandbox
+from hyperguild.adapters.tools.sandbox import Bounds, NoSandbox, Sandbox, openings
 from hyperguild.domain.text import cleaned, clipped, one_line
 from hyperguild.domain.tools import ToolError, ToolSpec
 from hyperguild.ports import ToolContext
@@ -113,6 +114,7 @@ class ShellTool:
         asked_s = arguments.get("timeout_s", limit_s)
         timeout_s: float = asked_s if 0 < asked_s < limit_s else limit_s
         half = self._limits.output_bytes // 2
+        left_open = () if isinstance(self._sandbox, NoSandbox) else openings(self._bounds)
         try:
             end = await run_program(
                 [*self._prefix(), self._shell, "-c", command],
@@ -129,6 +131,9 @@ class ShellTool:
         except asyncio.CancelledError:
             self._remember(command, None)
             raise
+        finally:
+            for path in left_open:
+                _remove(path)
         exit_code = _shell_code(end.exit_code)
         self._remember(command, exit_code)
         output = _output(end)
@@ -158,6 +163,14 @@ class ShellTool:
 
     def _remember(self, command: str, exit_code: int | None) -> None:
         self._history.append(CommandRun(clipped(command, COMMAND_CHARS_MAX), exit_code))
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _environment(env: Mapping[str, str], *, network: bool) -> dict[str, str]:

@@ -297,6 +297,30 @@ async def test_c3_hooks_and_configuration_of_git_are_kept_and_git_works(work: Pa
     assert (work / "chains.yaml").read_text() == "version: 1\n"
 
 
+@pytest.mark.parametrize("where", ["folder", "pointer", "view"])
+async def test_c3_no_other_repository_is_put_in_gits_place(base: Path, work: Path, where: str) -> None:
+    """Git would run what its configuration names, the next time that somebody asks it anything."""
+    real = work if where == "folder" else base / "real"
+    subprocess.run(["git", "init", "-q", str(real)], check=True)  # noqa: ASYNC221
+    (real / ".git" / "hooks").mkdir(exist_ok=True)
+    if where == "pointer":
+        (work / ".git").write_text(f"gitdir: {real}/.git\n")
+    elif where == "view":
+        (work / ".git").mkdir()
+        (work / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        (work / ".git" / "commondir").write_text(f"{real}/.git\n")
+    tool = shell(Bounds(work, readable=(real,)))
+    await sh(
+        tool,
+        f"mkdir evil; cp -r {real}/.git/* evil/; echo $PWD/evil > .git/commondir;"
+        " printf '[core]\\n\\tfsmonitor = touch ran\\n' >> evil/config; mv .git moved; cp -rT evil .git",
+    )
+    assert (work / "evil" / "config").exists()
+    subprocess.run(["git", "status"], cwd=work, check=True)  # noqa: ASYNC221
+    assert not (work / "ran").exists()
+    assert not (work / "moved").exists()
+
+
 async def test_c1_a_link_in_place_of_gits_folder_opens_nothing(base: Path, work: Path) -> None:
     (base / "outside" / "hooks").mkdir(parents=True)
     tool = shell(Bounds(work, readable=(base / "outside",)))
