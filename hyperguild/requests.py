@@ -261,6 +261,8 @@ TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def _external_tool(item: Any) -> ToolSpec:
+    from hyperguild.adapters.tools.own_names import OWN_NAMES  # noqa: PLC0415  # start-up
+
     if not isinstance(item, dict) or item.keys() - {"name", "description", "parameters"}:
         raise UsageError("an external tool is not described as one", hint=EXTERNAL_TOOL)
     name, description = item.get("name"), item.get("description", "")
@@ -269,6 +271,8 @@ def _external_tool(item: Any) -> ToolSpec:
         raise UsageError(
             f"{quoted(str(name))} cannot be the name of a tool", hint="letters, digits, _ and -, at most 64"
         )
+    if name in OWN_NAMES:  # ours would be called in its place
+        raise UsageError(f"{name} is the name of a built-in tool", hint="give it a name of its own")
     if not isinstance(description, str) or not isinstance(parameters, dict):
         raise UsageError(f"the external tool {name} is not described as one", hint=EXTERNAL_TOOL)
     if parameters.get("type") != "object" or not _is_schema(parameters):

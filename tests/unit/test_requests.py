@@ -46,6 +46,12 @@ def test_h2_options_of_the_chain_come_back(options: ChainOptions) -> None:
     assert external_tools(record["external_tools"]) == (ASK,)
 
 
+@pytest.mark.parametrize("name", ["fs_read", "shell", "delegate", "select_category", "load_tools"])
+def test_c9_an_external_tool_cannot_bear_the_name_of_ours(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is the name of a built-in tool"):
+        external_tools([{"name": name, "description": "Asks.", "parameters": {"type": "object"}}])
+
+
 @pytest.mark.parametrize("options", [EVERY_TOOL_OPTION, ToolOptions(workdir=Path())])
 def test_h2_the_same_tools_work_in_the_same_place_wherever_it_goes_on(
     skill: Skill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: ToolOptions
