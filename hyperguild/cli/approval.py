@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Literal, Protocol
 
 import click
@@ -40,7 +41,8 @@ class Pausable(Protocol):
 class TerminalApprover:
     """An `Approver` who sits at the terminal; questions are asked one at a time.
 
-    `view`, if set, is paused meanwhile. Cancelling stops the waiting; what is typed later is not read.
+    `view`, if set, is paused meanwhile. Cancelling stops the waiting; what is typed later is not read, and
+    what was typed before a question was shown is no answer to it.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,7 @@ class TerminalApprover:
         """Show the call, with a diff of what it would change, and wait for y, n or a."""
         async with self._one_at_a_time:
             with self.view.paused() if self.view is not None else nullcontext():
+                _forget_typed_ahead()
                 click.echo(shown(question), err=True)
                 while True:
                     click.echo("Allow it? [y]es, [n]o, [a]lways in this run: ", nl=False, err=True)
@@ -88,6 +91,11 @@ def _bounded(text: str) -> list[str]:
     if len(lines) <= PREVIEW_LINES:
         return lines
     return [*lines[:PREVIEW_LINES], f"… {len(lines) - PREVIEW_LINES} more lines"]
+
+
+def _forget_typed_ahead() -> None:
+    with _terminal() as descriptor, suppress(termios.error):
+        termios.tcflush(descriptor, termios.TCIFLUSH)
 
 
 async def _typed_line() -> str | None:

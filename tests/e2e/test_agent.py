@@ -178,12 +178,25 @@ def test_c3_on_a_terminal_the_edit_is_shown_and_asked_about(
     assert (project / "stats.py").read_text() == text
 
 
-def on_terminal(home: Any, arguments: list[str], typed: str) -> str:
-    """Run the command on a terminal of its own, and type the answer to its question."""
+def test_c3_what_was_typed_before_the_question_is_no_answer_to_it(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path
+) -> None:
+    scripted(fleet, script, [EDIT, {"text": "Done."}])
+    arguments = ["run", "mend", "mend it", "--workdir", "project", "--model", "phi4"]
+    on_terminal(home, arguments, "n", ahead="y\na\n")
+    assert (project / "stats.py").read_text() == BROKEN
+
+
+def on_terminal(home: Any, arguments: list[str], typed: str, *, ahead: str = "") -> str:
+    """Run the command on a terminal of its own, and type the answer to its question.
+
+    `ahead` is typed before anything is asked.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home.folder)
         os.execve(sys.executable, [sys.executable, "-m", "hyperguild", *arguments], home.env)  # noqa: S606
+    os.write(terminal, ahead.encode())
     seen, answered = b"", False
     while True:
         try:
