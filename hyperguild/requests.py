@@ -255,6 +255,17 @@ def external_tools(value: Any) -> tuple[ToolSpec, ...]:
     return specs
 
 
+def check_that_results_can_be_handed_in(
+    external: Sequence[ToolSpec], configuration: Configuration, *, private: bool
+) -> None:
+    """Refuse external tools where nothing is stored that a run could go on from. Raises `UsageError`."""
+    if external and (private or configuration.log.content != "full"):
+        raise UsageError(
+            "a run whose content is not stored cannot wait for the results of external tools",
+            hint="leave out --private, and let log.content be full",
+        )
+
+
 EXTERNAL_TOOL = 'each is {"name": "…", "description": "…", "parameters": {"type": "object", …}}'
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What both APIs take."""

@@ -42,6 +42,7 @@ from hyperguild.requests import (
     ChainOptions,
     ConfiguredSkills,
     ToolOptions,
+    check_that_results_can_be_handed_in,
     chosen_chain,
     recorded,
     turns_of,
@@ -73,6 +74,7 @@ def run_skill(
     output, tools = _output(options), _tool_options(options)
     external = read_external_tools(options.pop("external_tools"), sys.stdin.buffer.read)
     configuration = settings.load()
+    check_that_results_can_be_handed_in(external, configuration, private=output.private)
     loaded = settings.catalog(configuration.path).get(skill)
     model_name = options["model_name"]
     chain_options = ChainOptions(**options)

@@ -18,6 +18,7 @@ from hyperguild.errors import UsageError
 from hyperguild.requests import (
     ChainOptions,
     ToolOptions,
+    check_that_results_can_be_handed_in,
     chosen_chain,
     external_tools,
     recorded,
@@ -105,6 +106,7 @@ def run_request(
     chain = chosen_chain(configuration, loaded.name, chosen)
     work = work_order(loaded, chain, _tool_options(options), Path.cwd(), functions=functions)
     external = external_tools([dict(one) for one in options.get("external_tools", ())])
+    check_that_results_can_be_handed_in(external, configuration, private=options.get("private", False))
     return RunRequest(
         skill=loaded.name,
         system_prompt=loaded.system_prompt(task.text),

@@ -230,6 +230,22 @@ def test_c9_a_run_waits_for_its_caller_and_goes_on_after_a_restart(
     assert gone_on.json["pending_tool_calls"] == []
 
 
+@pytest.mark.parametrize("how", ["--private", "log: {content: metadata}\n"])
+def test_c9_a_run_whose_content_is_not_stored_cannot_wait_for_its_caller(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, how: str
+) -> None:
+    home.write("tools.json", json.dumps(WEATHER))
+    scripted(fleet, script, [call("weather", city="Oslo")])
+    options: tuple[str, ...] = ("--external-tools", "tools.json")
+    if how == "--private":
+        options = (*options, how)
+    else:
+        home.write("chains.yaml", (home.folder / "chains.yaml").read_text(encoding="utf-8") + how)
+    said = home.run("run", "mend", "mend it", *TOOLS, *options)
+    assert (said.code, "cannot wait for the results of external tools" in said.error) == (2, True)
+    assert asked(fleet) == []
+
+
 def test_h2_placeholders_of_secrets_that_cannot_be_put_back_are_named(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, until: Until
 ) -> None:
