@@ -324,6 +324,10 @@ def _message(page: Page, message: dict[str, Any]) -> None:
         page.add((f"calls {call_line(call)}", "cyan"), hang=2)
 
 
+def _has_more_than_an_answer(step: Step) -> bool:
+    return step.position > 0 or any(message.get("tool_calls") for message in step.messages)
+
+
 def _hint(page: Page, shown: Sequence[StoredRun], detail: Detail) -> None:
     """Add commands that lead on, each on a row of its own, not wrapped: they are there to be copied.
 
@@ -337,6 +341,8 @@ def _hint(page: Page, shown: Sequence[StoredRun], detail: Detail) -> None:
     stored = [number for number, one in enumerate(newest.result.attempts, 1) if _has_prompt(newest, one)]
     if stored:
         hints.append(("with prompt", f"sessions show {run} --attempt {stored[-1]}"))
+    if not detail.steps and any(_has_more_than_an_answer(step) for step in newest.steps):
+        hints.append(("step by step", f"sessions show {run} --steps"))
     unfinished = next((one for one in reversed(shown) if can_go_on(one)), None)
     if unfinished is not None:
         hints.append(("go on", going_on_arguments(unfinished.result, short=True)))

@@ -18,13 +18,16 @@ CALL_CHARS = 240
 
 def fill_steps(page: Page, stored: StoredRun, *, whole: bool) -> None:
     """Add the steps of every attempt, oldest first; long results are cut, unless `whole`."""
-    models = {attempt.attempt_id: attempt.model for attempt in stored.result.attempts}
+    titles = {
+        attempt.attempt_id: f"attempt {number}, {attempt.model}"
+        for number, attempt in enumerate(stored.result.attempts, 1)
+    }
     attempt_id = ""
     for step in stored.steps:
         if step.attempt_id != attempt_id:
             attempt_id = step.attempt_id
             page.gap()
-            page.add((f"steps of {models.get(attempt_id, 'an attempt that did not end')}", "bold"))
+            page.add((f"steps of {titles.get(attempt_id, 'an attempt that did not end')}", "bold"))
         _step(page, step, whole=whole)
 
 
@@ -74,8 +77,12 @@ def _said(page: Page, message: dict[str, Any], *, whole: bool) -> None:
     if message.get("role") == "tool":
         style = "red" if message.get("is_error") else "dim"
         page.add((f"  {message_title(message)}{_took(message)}", style), hang=4)
+    margin = "  "
+    if text and message.get("role") in {"user", "system"}:  # a hook's, a correction, a summary
+        page.add(("  the model is told", "yellow"), hang=4)
+        margin = "    "
     for line in _lines(text, whole=whole):
-        page.add((f"  {line}", ""), hang=2)
+        page.add((f"{margin}{line}", ""), hang=len(margin))
     for call in message.get("tool_calls") or ():
         page.add((f"  → {call_line(call)}", "cyan"), hang=4)
     for source in message.get("sources") or ():

@@ -79,6 +79,17 @@ def test_c7_commands_of_chains_yaml_deny_rewrite_mask_and_ask_on(home: Any, hook
     assert (hooked / "asked").exists()
 
 
+def test_c7_the_steps_tell_what_a_hook_said_from_what_the_model_did(home: Any, hooked: Path) -> None:
+    arguments = ("run", "mend", "mend it", "--workdir", "project", "--permission-mode", "bypass")
+    assert home.run("--config", "chains.yaml", *arguments).code == 0
+    first = home.run("sessions", "show", "last").out
+    (led_on,) = [line.split("hyperguild ")[1] for line in first.splitlines() if line.endswith("--steps")]
+    lines = home.run(*led_on.split()).out.splitlines()
+    assert "steps of attempt 1, phi4" in lines
+    told = lines.index("  the model is told")
+    assert lines[told + 1 : told + 3] == ["    Is that all?", "  Line 3: yes, all."]
+
+
 def test_c7_a_file_with_hooks_that_nobody_trusts_runs_nothing(home: Any, hooked: Path) -> None:
     del home.env["HYPERGUILD_CONFIG"]  # so that the file is come upon, not named
     said = home.run("run", "mend", "mend it", "--workdir", "project", "--permission-mode", "bypass")
