@@ -196,10 +196,10 @@ class Toolbox:
         spec = self._specs.get(call.name)
         if spec is None or call.name not in offered:
             near = nearest(call.name, offered)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = f"; did you mean {near}?" if near else "."
             known = "is not available in this step" if spec is not None else "does not exist"
             names = ", ".join(offered) or "none"
-            return f"the tool {one_line(call.name, 80)!r} {known}{hint}. Available: {names}"
+            return f"the tool {one_line(call.name, 80)!r} {known}{hint} Available: {names}"
         if call.arguments is None:
             return call.fault
         return _misfit(call.arguments, spec)

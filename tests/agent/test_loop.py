@@ -202,7 +202,7 @@ async def test_c5_faults_are_results_and_siblings_are_kept(fleet: FleetProcess) 
     assert end.text == "Done."
     told = {name: (text, is_error) for name, text, is_error in results(bench)}
     assert told["look"] == ("saw nothing", False)
-    assert "did you mean look?" in told["lok"][0]
+    assert "did you mean look? Available: " in told["lok"][0]
     assert "explode failed: RuntimeError: boom" in told["explode"][0]
     assert "did not finish within 0.1 s" in told["hang"][0]
     assert "bad arguments" in told["note"][0]
