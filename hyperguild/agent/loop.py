@@ -58,6 +58,9 @@ CALL_CUT_OFF = (
 GO_ON = "Go on."
 """What a model is told that is to go on, though nobody has said with what."""
 
+NOT_YET_CHARS = 1000
+"""Of what a hook said of an answer, in the feedback; its end, which says why."""
+
 REASONING_KEPT_CHARS = 20_000
 """Of a step's reasoning, in the log; its end, where the decision is."""
 
@@ -122,6 +125,8 @@ class AgentLoop:
         self._call_ids: set[str] = set()
         self._open: _OpenStep | None = None
         self._completed: Completion | None = None
+        self._not_yet = ""
+        """What a hook said of the last step's answer instead of letting it be the end."""
 
     def _begun(self, request: LoopRequest) -> Conversation:
         """Return the transcript to begin with; of an attempt that is continued, all that it had."""
@@ -188,11 +193,11 @@ class AgentLoop:
         if end is not None:
             self._said = end.text
             return end
-        steps = self._request.policy.max_steps
-        feedback = (
-            f"the attempt used up its {steps} steps without an answer; its last text: {self._last_text()}"
-        )
-        return LoopEnd(self.text, "other", "max_steps", feedback)
+        used_up = f"the attempt used up its {self._request.policy.max_steps} steps"
+        why = f"{used_up} without an answer"
+        if self._not_yet:
+            why = f"{used_up}; its last answer was sent back with: {self._not_yet}"
+        return LoopEnd(self.text, "other", "max_steps", self._with_last_text(why))
 
     def _resumed(self) -> LoopEnd | None:
         """Take up an attempt that left off; return the end, where its answer was there already."""
@@ -221,7 +226,7 @@ class AgentLoop:
     def _cut_short(self, why: str) -> LoopEnd:
         if self._cut_off:  # the answer is there, but for its end
             return LoopEnd(self._said, "length")
-        return LoopEnd(self._said, "other", "budget", f"{why}; its last text: {self._last_text()}")
+        return LoopEnd(self._said, "other", "budget", self._with_last_text(why))
 
     async def _step(self) -> LoopEnd | None:
         """Make one model call and execute what it asks for; return the end, if that is it."""
@@ -255,6 +260,7 @@ class AgentLoop:
     async def _steered(self, end: LoopEnd | None) -> LoopEnd | None:
         """Let the hooks see the step that was answered; return the end, if that is what it comes to."""
         completion, self._completed = self._completed, None
+        self._not_yet = ""
         if completion is None or (end is not None and end.pending):
             return end
         decision = await self._steering.after_step(
@@ -269,6 +275,7 @@ class AgentLoop:
             return None
         told = None if decision.goes_on else await self._steering.on_stop(end.text)
         if told is not None:
+            self._not_yet = clipped_tail(told, NOT_YET_CHARS)
             self._inject(told, "hook")
         if told is None and not decision.goes_on:
             return end
@@ -479,6 +486,10 @@ class AgentLoop:
     def _inject(self, text: str, origin: Origin = "loop") -> None:
         self._watch.observe(Injected(Message("user", text), origin))
         self._conversation.inject(text)
+
+    def _with_last_text(self, why: str) -> str:
+        text = self._last_text()
+        return f"{why}; its last text: {text}" if text else why
 
     def _last_text(self) -> str:
         step = self._open

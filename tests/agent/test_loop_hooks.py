@@ -173,6 +173,8 @@ async def test_c7_a_stop_hook_that_never_yields_ends_at_the_step_budget(fleet: F
     end = await bench.run()
     assert (end.cause, len(bench.sent())) == ("max_steps", 3)
     assert end.text == "Answer 2."
+    sent_back = "its last answer was sent back with: More than Answer 2."
+    assert end.feedback == f"the attempt used up its 3 steps; {sent_back}; its last text: Answer 2."
 
 
 async def test_d0_before_step_replaces_the_messages_from_then_on(fleet: FleetProcess) -> None:
