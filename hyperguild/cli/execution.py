@@ -34,7 +34,7 @@ from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
-from hyperguild.domain.text import cleaned, one_line
+from hyperguild.domain.text import cleaned, nearest, one_line
 from hyperguild.errors import HyperguildError, StoreError, UsageError
 from hyperguild.orchestration.resume import Continuation
 from hyperguild.ports import EventSink, SessionStore
@@ -50,6 +50,7 @@ from hyperguild.requests import (
     warning_of_guess,
     work_order,
 )
+from hyperguild.skills.tool_names import NATIVE_TOOLS, native_tool_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -356,6 +357,8 @@ def _tool_options(options: dict[str, Any]) -> ToolOptions:
     """Take the options of tools out of all of them."""
     listed = options.pop("tools")
     names = None if listed is None else tuple(name for name in listed.replace(",", " ").split() if name)
+    for name in names or ():
+        _check_tool_name(name)
     return ToolOptions(
         workdir=options.pop("workdir"),
         allow_paths=options.pop("allow_paths"),
@@ -363,6 +366,18 @@ def _tool_options(options: dict[str, Any]) -> ToolOptions:
         permission_mode=options.pop("permission_mode"),
         tool_choice=options.pop("tool_choice"),
     )
+
+
+def _check_tool_name(name: str) -> None:
+    """Refuse a name that no tool can bear: that of a server's tool is SERVER_NAME. Raises `UsageError`."""
+    own = native_tool_name(name)
+    near = own if own != name else nearest(name, NATIVE_TOOLS)
+    may_be_a_servers = "_" in name and not (name.startswith("fs_") and near)
+    if own == name and (name in NATIVE_TOOLS or set("*?[") & set(name) or may_be_a_servers):
+        return
+    known = ", ".join(sorted(NATIVE_TOOLS))
+    hint = f"did you mean {quoted(near)}?" if near else f"there are {known}; those of servers are SERVER_NAME"
+    raise UsageError(f"--tools: no tool is called {quoted(name)} here", hint=hint)
 
 
 def _output(options: dict[str, Any]) -> Output:

@@ -62,6 +62,21 @@ def test_c2_only_the_listed_tools_are_offered_and_executed(
     assert all("does not exist" in text for text in results(bodies[-1]))
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("fs_raed", 'did you mean "fs_read"?'),
+        ("Read", 'did you mean "fs_read"?'),
+        ("mcp__files", 'did you mean "files_*"?'),
+        ("everything", "there are delegate, fs_edit,"),
+    ],
+)
+def test_c2_a_name_that_no_tool_can_bear_is_refused(home: Any, project: Path, name: str, hint: str) -> None:
+    said = home.run("run", "work", "work", "--workdir", "project", "--tools", f"fs_ls,files_read,fs_*,{name}")
+    assert said.code == 2
+    assert f'no tool is called "{name}" here ({hint}' in said.error
+
+
 def test_c2_an_allowed_path_is_opened_for_this_run_alone(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path
 ) -> None:
