@@ -29,6 +29,7 @@ from hyperguild.cli.tool_files import awaiting, read_external_tools
 from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import quoted
+from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Chain
 from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
@@ -44,12 +45,15 @@ from hyperguild.requests import (
     ToolOptions,
     check_that_results_can_be_handed_in,
     chosen_chain,
+    external_tools,
     recorded,
+    recorded_tool_options,
     turns_of,
     unkept_promises,
     warning_of_guess,
     work_order,
 )
+from hyperguild.skills.manifest import Skill
 from hyperguild.skills.tool_names import NATIVE_TOOLS, native_tool_name
 
 
@@ -110,13 +114,18 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
     chain_options = ChainOptions(**options, from_model=from_model)
     chain = _chain_again(configuration, stored, chain_options)
     _warn(warning_of_guess(configuration, options["model_name"]))
+    work = _work_again(stored, loaded, chain)
+    external = external_tools(stored.options.get("external_tools", []))
+    check_that_results_can_be_handed_in(external, configuration, private=output.private)
     request = RunRequest(
         skill=loaded.name,
         system_prompt=loaded.system_prompt(task),
         task=Task(task),
         chain=chain,
         session_id=stored.result.session_id,
-        options=recorded(chain_options, None),
+        work=work,
+        external_tools=external,
+        options=recorded(chain_options, work, external),
         local_only=chain_options.local,
     )
     execute(settings, configuration, request, output)
@@ -410,6 +419,16 @@ def _task_again(stored: StoredRun) -> str:
     if lost:
         raise UsageError("; ".join(lost), hint="give the task again, with `hyperguild run`")
     return stored.task
+
+
+def _work_again(stored: StoredRun, skill: Skill, chain: Chain) -> WorkOrder | None:
+    """Return how tools work: as in that run, where it had ours. Raises `UsageError`."""
+    tools = recorded_tool_options(stored.options) if stored.options.get("tools") else None
+    if tools is None or tools.workdir is None or not stored.options["tools"].get("built_in", True):
+        return work_order(skill, chain, ToolOptions(), Path.cwd())
+    if not tools.workdir.is_dir():
+        raise UsageError(f"the work directory of that run is gone: {tools.workdir}", hint="put it back")
+    return work_order(skill, chain, tools, tools.workdir)
 
 
 def _chain_again(configuration: Configuration, stored: StoredRun, options: ChainOptions) -> Chain:

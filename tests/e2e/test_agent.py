@@ -148,6 +148,21 @@ def test_events_tell_of_every_call(
     assert all(event["started_at"] <= event["ended_at"] for event in returned)
 
 
+def test_a_rerun_works_where_and_as_the_run_did(
+    home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path
+) -> None:
+    scripted(fleet, script, CAPABLE)
+    assert home.run("run", "mend", "mend it", "--workdir", "project", "--permission-mode", "bypass").code == 0
+    home.write("project/stats.py", BROKEN)
+    scripted(fleet, script, CAPABLE)
+    said = home.run("rerun", "last", "--json")
+    assert said.code == 0, said.err
+    assert (project / "stats.py").read_text() == MENDED
+    project.rename(home.folder / "elsewhere")
+    gone = home.run("rerun", "last")
+    assert (gone.code, "the work directory of that run is gone" in gone.error) == (2, True)
+
+
 def test_without_a_work_directory_no_tool_is_offered(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path
 ) -> None:
