@@ -59,6 +59,7 @@ class TerminalApprover:
                     click.echo("Allow it? [y]es, [n]o, [a]lways in this run: ", nl=False, err=True)
                     line = await _typed_line()
                     if line is None:
+                        click.echo(err=True)  # nobody ended the line
                         return "no"
                     answer = ANSWERS.get(line.strip().lower())
                     if answer is not None:

@@ -130,8 +130,10 @@ class LiveView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the terminal alone in the block."""
+        """Leave the terminal alone in the block; the table is drawn again below what is said there."""
+        self._live.transient = True
         self._live.stop()
+        self._live.transient = False
         try:
             yield
         finally:

@@ -188,8 +188,10 @@ def test_c3_on_a_terminal_the_edit_is_shown_and_asked_about(
 ) -> None:
     scripted(fleet, script, [EDIT, {"text": "Done."}])
     seen = on_terminal(home, ["run", "mend", "mend it", "--workdir", "project", "--model", "phi4"], typed)
-    assert "-    return sum(numbers) / (len(numbers) - 1)" in seen
-    assert "+    return sum(numbers) / len(numbers)" in seen
+    drawn, asked = seen.split("permission mode", 1)[0], seen.split("Allow it?", 1)[0]
+    assert "\x1b[2K" in drawn.rsplit("phi4", 1)[1]  # the table makes room for the question
+    assert "-    return sum(numbers) / (len(numbers) - 1)" in asked
+    assert "+    return sum(numbers) / len(numbers)" in asked
     assert (project / "stats.py").read_text() == text
 
 
