@@ -29,6 +29,7 @@ Examples:
 \b
 Tools are used only where --workdir (or another option of tools, or
 `agent.tools` in chains.yaml) says so; the skill's allowed-tools limits them.
+Without --workdir they work in the current folder.
 Permission modes:
   plan          reads only
   default       every call is asked about, on the terminal
