@@ -47,6 +47,7 @@ from hyperguild.requests import (
     chosen_chain,
     external_tools,
     recorded,
+    recorded_chain_options,
     recorded_tool_options,
     turns_of,
     unkept_promises,
@@ -112,6 +113,8 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
     task = _task_again(stored)
     loaded = settings.catalog(configuration.path).get(stored.result.skill)
     chain_options = ChainOptions(**options, from_model=from_model)
+    if stored.options.get("chain") and recorded_chain_options(stored.options).local:
+        chain_options = dataclasses.replace(chain_options, local=True)  # what stayed in the house stays there
     chain = _chain_again(configuration, stored, chain_options)
     _warn(warning_of_guess(configuration, options["model_name"]))
     work = _work_again(stored, loaded, chain)

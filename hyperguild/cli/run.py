@@ -61,7 +61,8 @@ Examples:
   hyperguild rerun 3f2a91c0 --model claude-sonnet-4-6
   hyperguild rerun last --chain careful --json | jq .attempts
 
-A run is rerun over its own chain, as chains.yaml has it now; its tools work
+A run is rerun over its own chain, as chains.yaml has it now, less the tiers that
+are not local where it was --local; its tools work
 where and as they did then: work directory, permission mode, limits. Its task must
 be in the log: not that of a --private run, nor one with images.
 """

@@ -286,6 +286,14 @@ def test_private_leaves_no_word_behind(home: Any, tmp_path: Any) -> None:
     assert "not stored" in again.error
 
 
+def test_a_rerun_of_a_local_run_is_local(home: Any, fleet: FleetProcess) -> None:
+    assert home.run("run", "review", "a secret", "--local", "--model", "phi4").code == 1
+    again = home.run("rerun", "last", "--json")
+    assert {attempt["tier"] for attempt in again.json["attempts"]} == {"local"}
+    from_cloud = home.run("rerun", "last", "--model", "claude-sonnet-4-6")
+    assert (from_cloud.code, "--local leaves no tier" in from_cloud.error) == (2, True)
+
+
 def test_rerun_takes_the_same_task_and_may_begin_further_up(home: Any, fleet: FleetProcess) -> None:
     first = home.run("run", "review", "look at this", "-f", "some.py", "--json").json
     again = home.run("rerun", "last", "--from", "qwen", "--json").json
