@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from mcp_support import HERE, runs, serving
+from variants import mostly_long
 
 from hyperguild.simulation.process import FleetProcess
 
@@ -202,7 +203,11 @@ def test_a_server_that_does_not_start_is_warned_of_and_the_run_goes_on(project: 
 
 @pytest.mark.parametrize(
     ("allowed", "options"),
-    [("Read", ()), ("Read mcp__other", ()), ("Read mcp__small", ("--tools", "fs_*")), ("mcp__smal", ())],
+    mostly_long(
+        ("Read", ()),
+        ("Read mcp__small", ("--tools", "fs_*")),
+        long=(("Read mcp__other", ()), ("mcp__smal", ())),
+    ),
 )
 def test_a_server_that_nobody_wants_is_not_started(
     project: Project, allowed: str, options: tuple[str, ...]

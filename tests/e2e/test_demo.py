@@ -108,6 +108,7 @@ class TestReal:
         assert run["status"] == "exhausted"
         assert [attempt["cause"] for attempt in run["attempts"]] == ["rejected", "rejected", "bad_request"]
 
+    @pytest.mark.long
     def test_events_of_all_runs(self, home: Any) -> None:
         said = home.run("demo", "--events")
         events = [json.loads(line) for line in said.out.splitlines()]
@@ -149,7 +150,7 @@ class TestReal:
 class TestInterruptedAtTheStart:
     """Whatever is being started then, nothing of it holds up the end."""
 
-    @pytest.mark.parametrize("arguments", [(), ("--simulated",)])
+    @pytest.mark.parametrize("arguments", [(), pytest.param(("--simulated",), marks=pytest.mark.long)])
     def test_ctrl_c_after_the_first_line(self, home: Any, arguments: tuple[str, ...]) -> None:
         process = home.start("demo", *arguments)
         assert process.stderr.readline()
@@ -213,7 +214,13 @@ def test_a_trial_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--simulated", "3 mars 2024"), ("",), ("--json", "--events"), ("3 mars 2024", "4 mars 2024")],
+    [
+        ("--simulated", "3 mars 2024"),
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in [("",), ("--json", "--events"), ("3 mars 2024", "4 mars 2024")]
+        ),
+    ],
 )
 def test_what_cannot_be_asked_for(home: Any, arguments: tuple[str, ...]) -> None:
     said = home.run("demo", *arguments)

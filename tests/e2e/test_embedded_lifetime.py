@@ -18,6 +18,7 @@ import pytest
 from real.fleet import MODELS, SKILLS, open_engine_bench
 from real.make_gguf import CONTEXT, make_gguf
 from real.processes import marked, servers_of
+from variants import mostly_long
 
 from hyperguild.adapters.embedded.engine import Change
 from hyperguild.adapters.embedded.process import is_installed
@@ -161,7 +162,7 @@ def test_killed_in_the_middle_of_an_answer(user: User) -> None:
     user.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("later_s", [0.0, 0.1])
+@pytest.mark.parametrize("later_s", mostly_long(0.1, long=(0.0,)))
 def test_killed_while_the_model_loads(user: User, until: Any, later_s: float) -> None:
     process = user.hyperguild("run", "iso-date", "never stop")
     until(user.servers)
@@ -186,7 +187,7 @@ def test_who_ends_normally_leaves_nothing(user: User) -> None:
     assert marked(user.mark) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", mostly_long(signal.SIGINT, long=(signal.SIGTERM,)))
 def test_who_is_interrupted_leaves_nothing_but_a_record(user: User, number: signal.Signals) -> None:
     process = user.hyperguild("run", "iso-date", "never stop", "--events")
     wait_for_text(process)

@@ -153,6 +153,7 @@ def test_models_shows_what_is_held_and_loads_nothing(user: User) -> None:
     busy.kill()
 
 
+@pytest.mark.long
 def test_models_stop_ends_it(user: User) -> None:
     assert user.hyperguild("models", "stop") == "no keeper is running\n"
     assert user.hyperguild("models", "stop", "--json") == "[]\n"

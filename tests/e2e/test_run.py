@@ -9,6 +9,7 @@ import subprocess
 from typing import Any
 
 import pytest
+from variants import mostly_long
 
 from hyperguild.simulation.process import FleetProcess
 
@@ -179,17 +180,19 @@ def test_the_best_refused_answer_can_be_had(home: Any) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "stdin"),
-    [
-        (["run"], None),
+    mostly_long(
         (["run", "review"], ""),
-        (["run", "review", "x", "--no-such-option"], None),
         (["run", "review", "-f", "missing.py"], None),
-        (["run", "review", "x", "--json", "--events"], None),
-        (["run", "review", "x", "--history"], None),
-        (["run", "review", "x", "--session", "nosuchsession"], None),
         (["rnu"], None),
-        (["sessions", "show", "zzzzzzzz"], None),
-    ],
+        long=(
+            (["run"], None),
+            (["run", "review", "x", "--no-such-option"], None),
+            (["run", "review", "x", "--json", "--events"], None),
+            (["run", "review", "x", "--history"], None),
+            (["run", "review", "x", "--session", "nosuchsession"], None),
+            (["sessions", "show", "zzzzzzzz"], None),
+        ),
+    ),
 )
 def test_exit_2_on_usage(home: Any, arguments: list[str], stdin: str | None) -> None:
     said = home.run(*arguments, stdin=stdin)
@@ -333,14 +336,16 @@ def test_no_judge_means_a_warning(home: Any, fleet: FleetProcess, script: Any) -
 
 @pytest.mark.parametrize(
     "reply",
-    [
+    mostly_long(
         "I accept.",
-        '{"accept": true}',
-        'Sure! {"accept": true, "score": 1, "feedback": ""}',
-        '{"accept": "true", "score": 1, "feedback": ""}',
         '{"accept": true, "score": 2, "feedback": ""}',
-        '{"accept": true, "score": 1, "feedback": "", "feedback": "x"}',
-    ],
+        long=(
+            '{"accept": true}',
+            'Sure! {"accept": true, "score": 1, "feedback": ""}',
+            '{"accept": "true", "score": 1, "feedback": ""}',
+            '{"accept": true, "score": 1, "feedback": "", "feedback": "x"}',
+        ),
+    ),
 )
 def test_a_judge_reply_that_is_no_verdict_does_not_get_through(
     home: Any, fleet: FleetProcess, script: Any, reply: str

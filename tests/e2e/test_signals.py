@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from variants import mostly_long
 
 from hyperguild.simulation.process import FleetProcess
 
@@ -60,7 +61,7 @@ def shell(home: Any, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", mostly_long(signal.SIGINT, long=(signal.SIGTERM, signal.SIGHUP)))
 def test_a_burst_of_signals_is_one(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Any, number: signal.Signals
 ) -> None:
@@ -226,14 +227,16 @@ def test_the_reader_of_events_goes_away(
 
 @pytest.mark.parametrize(
     "streams",
-    [
+    mostly_long(
         "2>&-",
-        "<&- 2>&-",
-        "2>/dev/full",
-        "--log-format json --log-level debug 2>/dev/full",
-        "2> >(head -1 >&-)",
         "--log-format json --log-level debug 2> >(head -1 >&-)",
-    ],
+        long=(
+            "<&- 2>&-",
+            "2>/dev/full",
+            "--log-format json --log-level debug 2>/dev/full",
+            "2> >(head -1 >&-)",
+        ),
+    ),
 )
 def test_a_closed_stderr_stops_no_run(home: Any, streams: str) -> None:
     done = shell(home, f"hyperguild run review x {streams}")
@@ -243,8 +246,8 @@ def test_a_closed_stderr_stops_no_run(home: Any, streams: str) -> None:
     assert run["status"] == "accepted"
 
 
-@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
-@pytest.mark.parametrize("options", ["", "--json", "--events"])
+@pytest.mark.parametrize("where", mostly_long(">/dev/full", long=(">&-",)))
+@pytest.mark.parametrize("options", mostly_long("", "--json", long=("--events",)))
 def test_an_answer_that_cannot_be_written_is_an_error(home: Any, where: str, options: str) -> None:
     done = shell(home, f"hyperguild run review x {options} {where}")
     assert done.returncode == 5
@@ -253,7 +256,9 @@ def test_an_answer_that_cannot_be_written_is_an_error(home: Any, where: str, opt
     assert not [word for word in ("internal", "Traceback", "Exception ignored") if word in done.stderr]
 
 
-@pytest.mark.parametrize("command", ["sessions list", "chains schema", "--help", "skills list --json"])
+@pytest.mark.parametrize(
+    "command", mostly_long("sessions list", long=("chains schema", "--help", "skills list --json"))
+)
 def test_a_listing_that_cannot_be_written_is_an_error(home: Any, command: str) -> None:
     home.run("run", "review", "x", "--chain", "weak")
     done = shell(home, f"hyperguild {command} >/dev/full")
@@ -286,22 +291,19 @@ def test_the_reader_of_the_result_goes_away(home: Any) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "--help",
+    mostly_long(
         "sessions list --json",
-        "sessions export --all",
-        *(
-            pytest.param(command, marks=pytest.mark.long)
-            for command in (
-                "sessions --help",
-                "sessions list",
-                "sessions show last --full",
-                "models",
-                "chains schema",
-                "skills show review",
-            )
+        long=(
+            "--help",
+            "sessions export --all",
+            "sessions --help",
+            "sessions list",
+            "sessions show last --full",
+            "models",
+            "chains schema",
+            "skills show review",
         ),
-    ],
+    ),
 )
 def test_the_reader_of_a_listing_goes_away(home: Any, command: str) -> None:
     home.run("run", "review", "x", "--chain", "weak")
@@ -319,14 +321,11 @@ def test_without_arguments_into_a_pipe_that_nobody_reads(home: Any) -> None:
 
 @pytest.mark.parametrize(
     ("entry", "module"),
-    [
+    mostly_long(
         ("-m", "httpx"),
         ("script", "click"),
-        *(
-            pytest.param(entry, module, marks=pytest.mark.long)
-            for entry, module in (("-m", "click"), ("-m", "yaml"), ("script", "yaml"), ("script", "httpx"))
-        ),
-    ],
+        long=(("-m", "click"), ("-m", "yaml"), ("script", "yaml"), ("script", "httpx")),
+    ),
 )
 def test_ctrl_c_while_modules_are_imported(home: Any, until: Any, module: str, entry: str) -> None:
     reached = home.folder / "reached"
