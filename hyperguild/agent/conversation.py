@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from hyperguild.agent.compaction import Plan
 from hyperguild.agent.transcript import repaired
-from hyperguild.domain.messages import Message
+from hyperguild.domain.messages import Completion, Message
+from hyperguild.domain.usage import Usage
 
 NOTHING_SAID = "[This turn was stopped before it said anything.]"
 """Stands for an answer that left nothing to keep: many chat templates refuse two user messages in a row."""
@@ -95,6 +96,14 @@ class Conversation:
         self.prompt, self.since = compacted[: len(self._base)], list(chosen.recent)
         self._kept, self.anew = len(self.since), False
         return compacted
+
+    def last_completion(self) -> Completion | None:
+        """Return the last step that called tools, as far as the transcript tells; None where none did."""
+        called = (message for message in reversed(self.since) if message.tool_calls)
+        last = next(called, None)
+        if last is None:
+            return None
+        return Completion(last.text, "tool_calls", Usage(), 0, tool_calls=last.tool_calls)
 
     def last_text(self) -> str:
         """Return what the model said last; empty where it said nothing."""

@@ -182,7 +182,7 @@ class AgentLoop:
         tools at once. However it ends, the step under way is kept with what it has.
         """
         try:
-            end = self._resumed()
+            end = await self._steered(self._resumed())
             while end is None and self._steps.left:
                 end = self._out_of_budget() or await self._step()
                 end = await self._steered(end)
@@ -206,6 +206,8 @@ class AgentLoop:
             return None
         if resume.answered:
             return LoopEnd(self._said, "stop")
+        if resume.paused:
+            self._completed = self._conversation.last_completion()
         if self._cut_off and self._conversation.messages[-1].role == "assistant":
             self._inject(CONTINUE)
         return None

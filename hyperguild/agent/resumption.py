@@ -18,7 +18,8 @@ class Resumption:
     `messages` is the whole transcript, repaired, the prompt included; `prompt_length` says how many of them
     are the prompt. `used_steps` counts the model calls made. `usage` is what they used, of an attempt that
     goes on under its id; else empty, for it is on record. `answered`: the last message is a whole answer, of
-    which only the verdict is missing.
+    which only the verdict is missing. `paused`: the caller of the run has just brought the last results; the
+    hooks have not seen that step.
     """
 
     messages: tuple[Message, ...]
@@ -26,6 +27,7 @@ class Resumption:
     used_steps: int
     usage: Usage = field(default_factory=Usage)
     answered: bool = False
+    paused: bool = False
 
     @property
     def sendable(self) -> tuple[Message, ...]:

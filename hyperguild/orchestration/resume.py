@@ -254,6 +254,7 @@ def _under_way(
         used_steps=max((step.position + 1 for step in steps if step.kind != "injected"), default=0),
         usage=sum((step.usage for step in _of_model(own)), Usage()),
         answered=answered and _is_prose(messages[-1]) and bool(messages[-1].text.strip()),
+        paused=bool(results),
     )
     return UnderWay(
         resumption,

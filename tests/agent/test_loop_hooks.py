@@ -411,6 +411,26 @@ async def test_c9_it_goes_on_when_the_results_are_handed_in(fleet: FleetProcess)
     assert second.loop.usage.output_tokens > first.loop.usage.output_tokens > 0
 
 
+async def test_d1_after_step_sees_a_step_that_paused_once_its_results_are_in(fleet: FleetProcess) -> None:
+    seen = []
+
+    async def watch(completion: Completion, messages: tuple[Message, ...], control: Control) -> None:
+        seen.append(([call.name for call in completion.tool_calls], messages[-1].text))
+        if completion.tool_calls:
+            control.append(Message("user", "Believe it."))
+
+    hooks = Hooks(after_step=(Hook(watch, "watch"),))
+    first = loop_over(fleet, [calls("ask_user")], external=[ASK_USER], hooks=hooks)
+    (pending,) = (await first.run()).pending
+    assert seen == []
+    answer = Message.of_result(ToolResult(pending.id, "ask_user", "Yes."))
+    resume = Resumption((*first.kept[0].messages, answer), 2, used_steps=1, paused=True)
+    second = loop_over(fleet, [says("Settled.")], external=[ASK_USER], hooks=hooks, resume=resume)
+    assert (await second.run()).text == "Settled."
+    assert seen == [(["ask_user"], "Yes."), ([], "Settled.")]
+    assert second.sent()[0]["messages"][-1]["content"] == "Believe it."
+
+
 async def test_h2_a_continued_attempt_draws_on_what_is_left_of_its_steps(fleet: FleetProcess) -> None:
     spent = Usage(input_tokens=50, output_tokens=5)
     resume = Resumption((*PROMPT, Message("assistant", "Half of")), 2, used_steps=2, usage=spent)
