@@ -331,3 +331,20 @@ def test_h2_a_summary_is_kept_with_its_own_place_and_use() -> None:
         assert kept.usage.output_tokens == 5
         assert [message.role for message in kept.messages[:3]] == ["system", "user", "assistant"]
     assert bench.loop.usage.output_tokens == 5 * len(summaries)
+
+
+def test_b4_signed_reasoning_goes_back_to_its_model_with_the_step() -> None:
+    signed = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    bench = scripted([calls("look", before=(VerbatimContent((signed,)),)), says("Done.")], [LOOK])
+    run(bench)
+    (said,) = [message for message in bench.model.requests[1].messages if message.role == "assistant"]
+    assert said.verbatim is not None
+    assert (said.verbatim.model, said.verbatim.content) == ("m", (signed,))
+
+
+def test_f5_the_detectors_begin_anew_after_a_trip() -> None:
+    """Three times the same is a trip; two more are not the fourth and the fifth."""
+    bench = scripted([*[calls("look")] * 5, says("It is as I saw it the first time.")], [LOOK])
+    end = run(bench)
+    assert (end.text, end.cause) == ("It is as I saw it the first time.", None)
+    assert len(bench.seen(Injected)) == 1
