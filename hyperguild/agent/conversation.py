@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hyperguild.agent.compaction import Plan
+from hyperguild.agent.compaction import Plan, plan
 from hyperguild.agent.transcript import repaired
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.domain.usage import Usage
@@ -85,9 +85,9 @@ class Conversation:
         """
         self._begin(repaired(messages, new_id))
 
-    def plan(self, make: Callable[..., Plan | None]) -> Plan | None:
-        """Return what `compaction.plan` makes of it: what a summary would replace."""
-        return make(self._base, self.since, earlier=self._summary)
+    def plan(self) -> Plan | None:
+        """Return what a summary would replace; None where there is nothing old enough."""
+        return plan(self._base, self.since, earlier=self._summary)
 
     def compact(self, chosen: Plan, summary: str) -> tuple[Message, ...]:
         """Put a summary in the place of the old messages; return the transcript, for the record."""

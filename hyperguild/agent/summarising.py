@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hyperguild.agent.compaction import SUMMARY_TIMEOUT_S, Plan, plan
+from hyperguild.agent.compaction import SUMMARY_TIMEOUT_S, Plan
 from hyperguild.agent.conversation import Conversation
 from hyperguild.agent.gauge import TokenGauge
 from hyperguild.agent.shrink import SHRINK_AT, Shrinker
@@ -114,7 +114,7 @@ class Summariser:
         It costs a step, and the last step of an attempt is never spent on it. No step may be open. Cancelling
         stops the model and leaves everything as it was.
         """
-        chosen = self._conversation.plan(plan)
+        chosen = self._conversation.plan()
         if chosen is None or self._steps.left < 2:
             return False
         clock = self._tools.clock

@@ -8,6 +8,8 @@ import os
 import signal
 from typing import Any
 
+from hyperguild.programs.uncancelled import to_the_end
+
 _POLL_S = 0.005
 
 
@@ -23,11 +25,8 @@ async def start_program(*argv: str, **options: Any) -> asyncio.subprocess.Proces
         asyncio.create_subprocess_exec(*argv, **options, start_new_session=True),
     )
     try:
-        return await asyncio.shield(starting)
+        return await to_the_end(starting)
     except asyncio.CancelledError:
-        while not starting.done():
-            with contextlib.suppress(asyncio.CancelledError):  # it is being cancelled as it is
-                await asyncio.wait((starting,))
         if starting.exception() is None:
             await _kill(starting.result())
         raise

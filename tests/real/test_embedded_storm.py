@@ -84,19 +84,26 @@ class Storm:
                 self.outcomes["left"] += 1
 
     async def shoot(self, ends_at: float) -> None:
-        """End one server after the other."""
+        """End one server after the other; return once the engine knows of the last one."""
+        hit: set[int] = set()
         while asyncio.get_running_loop().time() < ends_at:
             await asyncio.sleep(self.random.random())
             servers = servers_of(os.getpid())
             assert len(servers) <= self.max_loaded
             if servers:
                 with suppress(ProcessLookupError):
-                    os.kill(self.random.choice(servers), self.random.choice(SHOTS))
+                    hit.add(victim := self.random.choice(servers))
+                    os.kill(victim, self.random.choice(SHOTS))
+        while hit & set(left := servers_of(os.getpid())) or len(left) != len(self.loaded):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
     ("seed", "max_loaded", "seconds"),
-    [pytest.param(seed, seed % 3 + 1, 20.0, marks=pytest.mark.long) for seed in range(1, 8)],
+    [
+        (1, 2, 3.0),
+        *(pytest.param(seed, seed % 3 + 1, 20.0, marks=pytest.mark.long) for seed in range(2, 8)),
+    ],
 )
 async def test_an_engine_in_a_storm(seed: int, max_loaded: int, seconds: float) -> None:
     storm = Storm(seed, max_loaded)

@@ -18,11 +18,11 @@ import contextlib
 import os
 import shlex
 import stat
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hyperguild.adapters.tools.copying import copy_files
 from hyperguild.adapters.tools.git import GitError
@@ -43,6 +43,7 @@ from hyperguild.adapters.tools.threads import changing
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.errors import UsageError
 from hyperguild.ports import Clock, IdSource
+from hyperguild.programs.uncancelled import to_the_end
 
 SUBMODULES = "submodules are empty folders in the worktree of an attempt; what is put there is not kept"
 
@@ -50,8 +51,6 @@ REFUSED = "An attempt of {}, not accepted"
 INTERRUPTED = "An attempt of {}, interrupted"
 UNFIT = "An attempt of {}, accepted, but not applied"
 """Titles of commits. Only what was interrupted is ever taken up again."""
-
-Value = TypeVar("Value")
 
 
 class Worktrees:
@@ -178,7 +177,7 @@ class Worktree:
         if self._settled:
             return ()
         self._settled = True
-        return await _to_the_end(self._settle(accepted=accepted))
+        return await to_the_end(asyncio.ensure_future(self._settle(accepted=accepted)))
 
     async def _settle(self, *, accepted: bool | None) -> tuple[str, ...]:
         place = self._place
@@ -240,20 +239,6 @@ class Worktree:
 
     def _git(self, *words: str) -> str:
         return shlex.join(("git", "-C", self._place.repository.top, *words))
-
-
-async def _to_the_end(work: Coroutine[Any, Any, Value]) -> Value:
-    """Await work that a cancellation must not cut short; the cancellation is passed on when it has ended."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):  # it is being cancelled as it is
-                await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # looked at, lest the loop complains
-        raise
 
 
 def _fill(place: Place, names: list[bytes], stop: Any) -> None:
