@@ -88,6 +88,8 @@ class QuickClock(SystemClock):
         await asyncio.sleep(seconds / 100)
 
 
+pytestmark = pytest.mark.looptime
+
 DONE: Script = [TextDelta("yes"), UsageReport(Usage(input_tokens=3, output_tokens=1)), Finish("stop")]
 Ask = Callable[..., Awaitable[Completion]]
 
