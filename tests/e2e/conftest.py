@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from preloaded import Commands
 
 from hyperguild.simulation.process import FleetProcess
 
 LIMIT_S = 60.0
 """Nothing in these tests takes nearly so long: it only keeps a hang from hanging the suite."""
+
+REPOSITORY = Path(__file__).parents[2]
+FOR_PYTHON = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error::ResourceWarning"}
 
 GOOD = "## Findings\n\n1. Line 3 is wrong: it skips the last element.\n"
 BAD = "Looks fine to me."
@@ -99,6 +103,7 @@ class Home:
     """A user's folder and environment."""
 
     folder: Path
+    commands: Commands
     env: dict[str, str] = field(default_factory=dict)
     python_folder: Path = Path(sys.executable).parent
 
@@ -112,7 +117,7 @@ class Home:
         return subprocess.Popen(
             [sys.executable, "-m", "hyperguild", *arguments],
             cwd=self.folder,
-            env=self.env,
+            env=options.pop("env", self.env),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=options.pop("stdin", subprocess.DEVNULL),
@@ -121,36 +126,39 @@ class Home:
         )
 
     def run(self, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> Said:
-        done = subprocess.run(
-            [sys.executable, "-m", "hyperguild", *arguments],
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
+        whole = {**self.env, **(env or {})}
+        return Said(
+            *self.commands.run(arguments, folder=self.folder, env=whole, stdin=stdin, limit_s=LIMIT_S)
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+
+    def run_by_itself(self, *arguments: str, env: Mapping[str, str]) -> Said:
+        """Run a command as a user's shell does: for variables that the interpreter reads at its start."""
+        started = self.start(*arguments, env={**self.env, **env})
+        out, err = started.communicate(timeout=LIMIT_S)
+        return Said(started.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    started = Commands({**os.environ, **FOR_PYTHON})
+    yield started
+    started.close()
 
 
 @pytest.fixture
-def home(tmp_path: Path, fleet: FleetProcess) -> Home:
+def home(tmp_path: Path, fleet: FleetProcess, commands: Commands) -> Home:
     """A folder with chains.yaml and a skill, and an environment with a key for the cloud."""
-    repository = Path(__file__).parents[2]
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "home"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "CLOUD_KEY": "made-up-cloud-key-0123456789",
-        "HYPERGUILD_SKILLS": str(repository / "skills"),
-        "PYTHONPATH": str(repository),
-        "PYTHONWARNINGS": "error::ResourceWarning",
+        "HYPERGUILD_SKILLS": str(REPOSITORY / "skills"),
+        **FOR_PYTHON,
         **{key: value for key, value in os.environ.items() if key.startswith(("COVERAGE_", "PYTHONPYCACHE"))},
     }
     (tmp_path / "home").mkdir()
-    made = Home(tmp_path / "project", env)
+    made = Home(tmp_path / "project", commands, env)
     made.write("chains.yaml", CHAINS.format(url=fleet.url))
     made.write("some.py", "def last(xs):\n    for x in xs[:-1]:\n        print(x)\n")
     env["HYPERGUILD_CONFIG"] = str(made.folder / "chains.yaml")

@@ -172,7 +172,9 @@ class TestSimulated:
         assert process.returncode == 130
 
     def test_without_the_extra(self, home: Any) -> None:
-        said = home.run("demo", "--json", env=before_site_packages(home, "sitecustomize.py", ABSENT))
+        said = home.run_by_itself(
+            "demo", "--json", env=before_site_packages(home, "sitecustomize.py", ABSENT)
+        )
         assert (said.code, said.json["skill"], said.json["model"]) == (0, "review", "qwen-coder-32b")
         trial, first, rest = said.err.replace("\n\n", "\n", 1).split("\n", 2)
         assert trial == TRIAL.strip()
@@ -194,7 +196,7 @@ class TestSimulated:
         ids=["absent", "broken"],
     )
     def test_a_date_needs_models_that_run(self, home: Any, name: str, text: str, why: str) -> None:
-        said = home.run("demo", "3 mars 2024", env=before_site_packages(home, name, text))
+        said = home.run_by_itself("demo", "3 mars 2024", env=before_site_packages(home, name, text))
         assert (said.code, said.out) == (2, "")
         assert said.error.endswith(why)
 

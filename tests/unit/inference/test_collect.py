@@ -1,4 +1,4 @@
-"""Time limits and assembly of one call, over streams that take real (short) time."""
+"""Time limits and assembly of one call, over streams that take virtual time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+import looptime
 import pytest
 from builders import SWAP, cloud_model, local_model
 
@@ -88,7 +89,13 @@ class QuickClock(SystemClock):
         await asyncio.sleep(seconds / 100)
 
 
-pytestmark = pytest.mark.looptime
+@pytest.fixture(autouse=True)
+async def virtual_time() -> None:
+    """Let waits take no time, and limits just as long as they say, however busy the machine is."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, asyncio.BaseEventLoop)
+    looptime.patch_event_loop(loop)
+
 
 DONE: Script = [TextDelta("yes"), UsageReport(Usage(input_tokens=3, output_tokens=1)), Finish("stop")]
 Ask = Callable[..., Awaitable[Completion]]
