@@ -10,6 +10,7 @@
     ├── StoreError                  the session database cannot be used (exit 5)
     │   └── StoreVersionError       it was written by a newer program (exit 3)
     ├── VerifierError               no verdict could be had
+    ├── NonceError                  untrusted text cannot be fenced: the source of nonces is broken
     ├── ModelError                  no usable answer; has kind, status, retryable, model, tier
     │   ├── ConnectError            connect           the endpoint cannot be reached
     │   ├── ModelTimeoutError       timeout           connect, load, first token, silence or total
@@ -128,6 +129,10 @@ class StoreVersionError(StoreError):
 
 class VerifierError(HyperguildError):
     """No verdict could be had: the judge erred, or its reply was no verdict."""
+
+
+class NonceError(HyperguildError):
+    """No nonce could be drawn that the untrusted text does not hold: the source is broken."""
 
 
 class ModelError(HyperguildError):

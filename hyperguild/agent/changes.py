@@ -26,7 +26,7 @@ class Changes:
         path, command = call.arguments.get("path"), call.arguments.get("command")
         if effect == "write" and isinstance(path, str):
             if not result.is_error:
-                path = posixpath.normpath(path)
+                path = one_line(posixpath.normpath(path), COMMAND_CHARS)  # no line of its own making
                 self._files[path] = self._files.get(path, 0) + 1
             return
         did = command if isinstance(command, str) else f"{call.name} {call.raw}"

@@ -89,9 +89,12 @@ class Conversation:
         """Return what a summary would replace; None where there is nothing old enough."""
         return plan(self._base, self.since, earlier=self._summary)
 
-    def compact(self, chosen: Plan, summary: str) -> tuple[Message, ...]:
-        """Put a summary in the place of the old messages; return the transcript, for the record."""
-        compacted = chosen.compacted(summary)
+    def compact(self, chosen: Plan, summary: str, draw: Callable[[], str]) -> tuple[Message, ...]:
+        """Put a summary in the place of the old messages; return the transcript, for the record.
+
+        `draw` gives nonces; raises `NonceError`.
+        """
+        compacted = chosen.compacted(summary, draw)
         self._summary = summary
         self.prompt, self.since = compacted[: len(self._base)], list(chosen.recent)
         self._kept, self.anew = len(self.since), False

@@ -123,7 +123,7 @@ class Summariser:
         summary = await self._ask(chosen)
         if summary is None:
             return False
-        compacted = self._conversation.compact(chosen, summary)
+        compacted = self._conversation.compact(chosen, summary, self._tools.ids.nonce)
         self._shrinker.forget()
         self._tools.watch.observe(Compacted(len(chosen.old)))
         await self._tools.watch.keep(
@@ -151,7 +151,7 @@ class Summariser:
         terms, limits = self._terms, self._terms.limits()
         try:
             completion = await self._tools.caller.complete(
-                ModelRequest(terms.model, chosen.request(self._tools.ids.nonce())),
+                ModelRequest(terms.model, chosen.request(self._tools.ids.nonce)),
                 replace(limits, total_s=min(limits.total_s, SUMMARY_TIMEOUT_S)),
                 retry=replace(terms.retry, retries=0),
                 warm_state=None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from hyperguild.domain.fencing import nonce_of, section
 from hyperguild.domain.messages import Image
+from hyperguild.domain.text import one_line
 
-_BACKTICKS = re.compile(r"`{3,}")
+NAME_CHARS = 500
+"""Of a file's name in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,15 @@ class Task:
         return not self.images and not any(text.strip() for text in texts)
 
     def rendered(self) -> str:
-        """Return the text first, unchanged, then each file, named and fenced."""
-        parts = [self.text, *(_fenced(file) for file in self.files)]
-        return "\n\n".join(part for part in parts if part)
+        """Return the text first, unchanged, then each file, named, between tags that no file can imitate.
 
-
-def _fenced(file: AttachedFile) -> str:
-    """Fence with one backtick more than the file holds in a row, so that the file cannot close it."""
-    longest = max((len(run) for run in _BACKTICKS.findall(file.text)), default=2)
-    fence = "`" * (longest + 1)
-    body = file.text if file.text.endswith("\n") else file.text + "\n"
-    return f"File: {file.name}\n{fence}\n{body}{fence}"
+        The same task gives the same text: a run that goes on, or is run again, is recognised by it.
+        """
+        if not self.files:
+            return self.text
+        nonce = nonce_of([self.text, *(part for file in self.files for part in (file.name, file.text))])
+        files = [
+            f"File: {one_line(file.name, NAME_CHARS)}\n{section('file', file.text, nonce)}"
+            for file in self.files
+        ]
+        return "\n\n".join([self.text, *files] if self.text else files)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hyperguild.domain.chain import FeedbackPolicy
+from hyperguild.domain.fencing import unused_nonce
 from hyperguild.domain.records import Attempt
+from hyperguild.domain.text import encodable
 
 HEADING = "Prior attempt feedback"
 
 GAP = "\n\n"
 LEAST_SAID = 40
 """A verifier's word cut shorter than this says nothing."""
+
+
+def nonce_for(task: str, attempts: Sequence[Attempt], draw: Callable[[], str]) -> str:
+    """Draw the nonce for `fold`: one that stands in nothing that is told. Raises `NonceError`."""
+    return unused_nonce(draw, [task, *(text for one in attempts for text in (one.feedback, one.answer))])
 
 
 def fold(task: str, attempts: Sequence[Attempt], policy: FeedbackPolicy, nonce: str) -> str:
@@ -22,7 +29,8 @@ def fold(task: str, attempts: Sequence[Attempt], policy: FeedbackPolicy, nonce: 
     Blocks together have at most `policy.max_chars` characters. Every block keeps its place as long as its
     frame and a few words fit (else the oldest go); what the verifiers said comes before the answers, and
     texts that are too long are shortened in the middle, the longest first. Contents stand between tags that
-    hold `nonce`, which nobody who wrote them could know.
+    hold `nonce`, and so does the line that parts what was said from the answer: `nonce_for` draws one that
+    stands in none of them.
     """
     refused = [one for one in attempts if _has_something_to_say(one)]
     blocks = [_Block(attempt, nonce) for attempt in refused]
@@ -80,11 +88,11 @@ class _Block:
     @property
     def said(self) -> str:
         whose = "error" if self.attempt.verdict == "error" else "verifier"
-        return f"{whose}: {self.attempt.feedback or 'no reason given'}"
+        return f"{whose}: {encodable(self.attempt.feedback) or 'no reason given'}"
 
     @property
     def quote(self) -> str:
-        return "\nanswer:\n" + self.attempt.answer if self.attempt.answer else ""
+        return f"\nanswer {self.nonce}:\n{encodable(self.attempt.answer)}" if self.attempt.answer else ""
 
     @property
     def frame(self) -> int:

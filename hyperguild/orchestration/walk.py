@@ -44,7 +44,7 @@ from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Pause
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
-from hyperguild.orchestration.feedback import fold
+from hyperguild.orchestration.feedback import fold, nonce_for
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
 from hyperguild.ports import Approver, Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
@@ -428,7 +428,8 @@ class _Walk:
             room = max(window - self._task_tokens, 0) * CHARS_PER_TOKEN // 2
             policy = replace(policy, max_chars=min(policy.max_chars, room))
         # A nonce of its own each time: an earlier model has seen the one in its own prompt.
-        return fold(self._task, self._attempts, policy, self._tools.ids.nonce())
+        nonce = nonce_for(self._task, self._attempts, self._tools.ids.nonce)
+        return fold(self._task, self._attempts, policy, nonce)
 
     def _prompt(self, user_text: str) -> tuple[Message, ...]:
         request = self._request

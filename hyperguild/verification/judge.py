@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hyperguild.domain.chain import Judge, Model, RetryPolicy
+from hyperguild.domain.fencing import unused_nonce
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
 from hyperguild.domain.text import clipped
 from hyperguild.domain.usage import Usage, total_cost_usd
-from hyperguild.errors import ModelError, VerifierError
+from hyperguild.errors import ModelError, NonceError, VerifierError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Loading
 from hyperguild.ports import IdSource
@@ -26,9 +27,6 @@ from hyperguild.verification.judge_prompt import (
 from hyperguild.verification.judge_reply import JudgeReply, NoVerdictError, parse_reply
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.watch import VerifierWatch
-
-NONCE_DRAWS = 8
-"""A fresh nonce that stands in the data already is next to impossible; so many are a broken source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,7 @@ class JudgePanel:
                 self._judge.rubric,
                 self._nonce(completion.text),
                 reply=completion.text,
-                fault=str(error),
+                fault=error.fault,
             )
         return _verdict(await self._complete(model, again))
 
@@ -198,11 +196,10 @@ class JudgePanel:
         """Draw a nonce that stands nowhere in the data. Raises `VerifierError` if none can be had."""
         subject = self._subject
         data = (subject.skill_prompt, subject.task, subject.answer, subject.changes, reply)
-        for _ in range(NONCE_DRAWS):
-            nonce = self._ids.nonce()
-            if not any(nonce in text for text in data):
-                return nonce
-        raise VerifierError("no nonce could be drawn that the data does not hold")
+        try:
+            return unused_nonce(self._ids.nonce, data)
+        except NonceError as error:
+            raise VerifierError(error.message) from error
 
 
 def _verdict(completion: Completion) -> JudgeReply:

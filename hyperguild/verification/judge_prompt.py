@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hyperguild.domain.fencing import section
 from hyperguild.domain.messages import Message
-from hyperguild.domain.text import clipped, encodable
+from hyperguild.domain.text import clipped
 from hyperguild.verification.subject import Subject
 
 FEEDBACK_CHARS_MAX = 600
@@ -72,7 +73,10 @@ def judge_messages(subject: Subject, rubric: str | None, nonce: str) -> tuple[Me
 def repair_messages(
     subject: Subject, rubric: str | None, nonce: str, *, reply: str, fault: str
 ) -> tuple[Message, ...]:
-    """Ask again, quoting the reply that was no verdict. `nonce` must occur in neither subject nor reply."""
+    """Ask again, quoting the reply that was no verdict. `nonce` must occur in neither subject nor reply.
+
+    `fault` stands outside the sections: it holds nothing of the reply.
+    """
     parts = [
         _sections(subject, nonce),
         _REPAIR.format(fault=fault),
@@ -80,14 +84,6 @@ def repair_messages(
         _CLOSING,
     ]
     return (_system(rubric, nonce), Message("user", "\n\n".join(parts)))
-
-
-def section(name: str, data: str, nonce: str) -> str:
-    """Return data between a tag and its closing tag, each alone on its line.
-
-    The data is what stands between the two newlines, to the character, but for lone surrogates.
-    """
-    return f"<{name} {nonce}>\n{encodable(data)}\n</{name} {nonce}>"
 
 
 def _system(rubric: str | None, nonce: str) -> Message:

@@ -19,7 +19,14 @@ KEYS = frozenset({"accept", "score", "feedback"})
 
 
 class NoVerdictError(ValueError):
-    """The reply is no verdict; the message says why, in words that can be told to the judge."""
+    """The reply is no verdict. `fault` says why, and nothing of what it `said`: it goes into a prompt.
+
+    The message, for a person, quotes that as well.
+    """
+
+    def __init__(self, fault: str, said: str = "") -> None:
+        super().__init__(f"{fault}: {one_line(said, QUOTED_CHARS)!r}" if said else fault)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ def parse_reply(text: str) -> JudgeReply:
     except NoVerdictError:
         raise
     except ValueError as error:
-        raise NoVerdictError(f"it is not JSON: {one_line(text, QUOTED_CHARS)!r}") from error
+        raise NoVerdictError("it is not JSON", text) from error
     if not isinstance(verdict, dict):
         raise NoVerdictError("it is not a JSON object")
     if verdict.keys() != KEYS:

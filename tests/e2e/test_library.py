@@ -223,7 +223,7 @@ async def test_files_and_images_are_attached(world: World) -> None:
             await guild.run("plain", " ")
     text, picture = world.bodies[0]["messages"][1]["content"]
     assert "a.py\n```\nprint(1)" in text["text"]
-    assert "File: b.txt\n```\nin memory" in text["text"]
+    assert "\nin memory\n</file " in text["text"]
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.program import Program, ProgramStartError
 from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, Model
+from hyperguild.domain.fencing import nonce_of
 from hyperguild.domain.messages import (
     Finish,
     FinishReason,
@@ -38,6 +40,9 @@ KEY_VARIABLE = "HYPERGUILD_API_KEY"
 """How a program gets a key that comes from a file or a command; one from a variable keeps that name."""
 
 _COMPLAINT_MAX_CHARS = 300
+
+_SPEAKER = re.compile(r"^\s*(?:user|assistant|system|tool)\b[^\n:]{0,40}:", re.IGNORECASE | re.MULTILINE)
+"""What a model may take for the line above a message."""
 
 
 class CommandClient:
@@ -172,13 +177,16 @@ def prompt_text(messages: Sequence[Message]) -> str:
     """Lay a conversation out as plain text.
 
     System texts first, an empty line between them. One user message follows as it is; a longer conversation
-    with `User:` or `Assistant:` on a line of its own above each message.
+    with `User:` or `Assistant:` on a line of its own above each message. Where a text holds such a line
+    itself, each of ours has a number that stands in no text.
     """
     system = [message.text for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
     if len(turns) == 1:
         return "\n\n".join([*system, turns[0].text])
-    return "\n\n".join([*system, *(f"{turn.role.capitalize()}:\n{turn.text}" for turn in turns)])
+    texts = [turn.text for turn in turns]
+    mark = f" {nonce_of([*system, *texts])}" if any(map(_SPEAKER.search, texts)) else ""
+    return "\n\n".join([*system, *(f"{turn.role.capitalize()}{mark}:\n{turn.text}" for turn in turns)])
 
 
 def program_environment(env: Mapping[str, str], endpoint: Endpoint, key: str | None) -> dict[str, str]:

@@ -160,19 +160,19 @@ def test_g1_a_summary_takes_the_place_of_what_it_tells() -> None:
     since = [message for number in range(1, 6) for message in step(number)]
     first = plan(PROMPT, since)
     assert first is not None
-    system, asked = first.request("n0nce")
+    system, asked = first.request(lambda: "n0nce")
     assert "decisions and why" in system.text
     assert asked.text.startswith("<record n0nce>")
     assert asked.text.endswith("</record n0nce>")
-    compacted = first.compacted("It is half done.")
+    compacted = first.compacted("It is half done.", lambda: "n0nce")
     assert faults(compacted) == []
     assert compacted[0] == PROMPT[0]
-    assert compacted[1].text == f"Do it.\n\n{HEADING}\nIt is half done."
+    assert compacted[1].text == (f"Do it.\n\n{HEADING}\n<summary n0nce>\nIt is half done.\n</summary n0nce>")
     assert list(compacted[2:]) == since[-6:]
     again = plan(PROMPT, [*since, *step(9), *step(10)], earlier="It is half done.")
     assert again is not None
-    assert "It is half done." in again.request("n")[1].text
-    assert "half" not in again.compacted("All is done.")[1].text
+    assert "It is half done." in again.request(lambda: "n0nce")[1].text
+    assert "half" not in again.compacted("All is done.", lambda: "n0nce")[1].text
 
 
 def test_g1_what_stays_begins_with_the_model_s_own_words() -> None:
@@ -181,7 +181,11 @@ def test_g1_what_stays_begins_with_the_model_s_own_words() -> None:
     assert cut is None
     later = plan(PROMPT, [*step(0), *since, Message("user", "Go on.")], keep=7)
     assert later is not None
-    assert [message.role for message in later.compacted("So far.")][:3] == ["system", "user", "assistant"]
+    assert [message.role for message in later.compacted("So far.", lambda: "n0nce")][:3] == [
+        "system",
+        "user",
+        "assistant",
+    ]
     assert later.old == tuple(step(0))
 
 
@@ -189,7 +193,7 @@ def test_g1_long_results_are_cut_in_the_record() -> None:
     since = [*step(1, 1_000_000), *step(2), *step(3), *step(4)]
     cut = plan(PROMPT, since)
     assert cut is not None
-    assert len(cut.request("n")[1].text) < 5000
+    assert len(cut.request(lambda: "n0nce")[1].text) < 5000
 
 
 def test_g1_a_short_transcript_is_left_alone() -> None:

@@ -74,7 +74,9 @@ def test_files_follow_the_task_named_and_fenced(tmp_path: Path) -> None:
     task = read("look", [str(path)])
     rendered = task.rendered()
     assert rendered.startswith("look\n\n")
-    assert f"File: {path}\n````\ncode:\n```\nx\n```\n````" in rendered
+    assert f"\n\nFile: {path}\n<file " in rendered
+    assert ">\ncode:\n```\nx\n```\n\n</file " in rendered
+    assert rendered == task.rendered()
 
 
 def test_images_are_told_by_their_content(tmp_path: Path) -> None:
