@@ -12,13 +12,14 @@ from typing import Literal, Protocol
 
 import click
 
-from hyperguild.domain.text import cleaned, clipped, one_line
+from hyperguild.domain.text import clipped, one_line, revealed
 from hyperguild.ports import Question
 
 TERMINAL = "/dev/tty"
 """Standard input may be the task; the terminal is asked itself."""
 
 PREVIEW_LINES = 60
+NAME_CHARS = 80
 ANSWERS: dict[str, Literal["yes", "no", "always"]] = {
     "y": "yes",
     "yes": "yes",
@@ -74,21 +75,30 @@ def open_approver() -> TerminalApprover | None:
 
 
 def shown(question: Question) -> str:
-    """Return the question as it is put: the call, why it is asked about, what it would change."""
+    """Return the question as it is put: the call, why it is asked about, what it would change.
+
+    What a terminal would act on, and what nobody would see, is written out: it is part of what is allowed.
+    """
     arguments = question.call.arguments or {}
-    lines = [click.style(question.call.name, bold=True) + f"  ({one_line(question.reason, 200)})"]
+    lines = [
+        click.style(one_line(question.call.name, NAME_CHARS), bold=True)
+        + f"  ({one_line(question.reason, 200)})"
+    ]
     for name, value in arguments.items():
         if question.preview and name in {"content", "old", "new"}:
             continue
         text = value if isinstance(value, str) else repr(value)
-        lines += [f"  {name}: {line}" for line in _bounded(cleaned(clipped(text, 4000)))]
-    for line in _bounded(cleaned(question.preview)):
+        label = one_line(name, NAME_CHARS)
+        lines += [f"  {label}: {line}" for line in _bounded(clipped(text, 4000))]
+    for line in _bounded(question.preview):
         lines.append("  " + click.style(line, fg=COLOURS.get(line[:1])))
     return "\n".join(lines)
 
 
 def _bounded(text: str) -> list[str]:
-    lines = text.splitlines()
+    lines = revealed(text.replace("\r\n", "\n")).split("\n")
+    if not lines[-1]:
+        lines.pop()
     if len(lines) <= PREVIEW_LINES:
         return lines
     return [*lines[:PREVIEW_LINES], f"… {len(lines) - PREVIEW_LINES} more lines"]

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import json_text, print_json
-from hyperguild.domain.text import cleaned
+from hyperguild.cli.output import flat, json_text, print_json
 from hyperguild.errors import ConfigError
 
 GROUP_EPILOG = """\b
@@ -131,7 +130,7 @@ def check(settings: Settings, /, path: Path | None, *, as_json: bool) -> None:
         if as_json:
             print_json([dataclasses.asdict(problem) for problem in error.problems])
         else:
-            click.echo("\n".join(cleaned(str(problem)) for problem in error.problems))
+            click.echo("\n".join(flat(str(problem)) for problem in error.problems))
         # The problems are this command's output: the error does not carry them once more.
         raise ConfigError(error.message, hint="mend what the lines above name") from error
     if as_json:
@@ -139,7 +138,7 @@ def check(settings: Settings, /, path: Path | None, *, as_json: bool) -> None:
         return
     chains_found = _count(len(configuration.chains), "chain")
     models_found = _count(len(configuration.models), "model")
-    click.echo(cleaned(f"{_short(configuration.path)}: {chains_found}, {models_found}, no problems"))
+    click.echo(flat(f"{_short(configuration.path)}: {chains_found}, {models_found}, no problems"))
 
 
 @chains.command(epilog=SCHEMA_EPILOG)

@@ -11,11 +11,11 @@ from hyperguild.bootstrap import known_secrets, system_ids
 from hyperguild.cli.execution import Output, Series, execute_series
 from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.options import Settings
+from hyperguild.cli.output import flat
 from hyperguild.cli.streams import say
 from hyperguild.cli.tool_files import read_tool_results
 from hyperguild.continuing import Means, Terms, going_on, unfinished
 from hyperguild.domain.records import StoredRun
-from hyperguild.domain.text import cleaned
 
 
 def continue_run(settings: Settings, options: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def continue_run(settings: Settings, options: dict[str, Any]) -> None:
     )
     going = going_on(stored, means, terms)
     for warning in going.warnings:
-        say(f"warning: {cleaned(warning)}")
+        say(f"warning: {flat(warning)}")
     series = Series((going.request,), continuation=going.continuation)
     output = Output(as_json=options["as_json"], as_events=options["as_events"])
     outcome = execute_series(settings, configuration, series, output)

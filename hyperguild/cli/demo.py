@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hyperguild.cli.options import Settings
+from hyperguild.cli.output import flat
 from hyperguild.errors import UsageError
 
 DEMO_EPILOG = """\b
@@ -55,7 +56,8 @@ def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool
     if obstacle is not None:
         remedy = f" ({obstacle.hint})" if obstacle.hint else ""
         click.echo(
-            f"No real models here, so this is the simulated demo: {obstacle.message}{remedy}\n", err=True
+            flat(f"No real models here, so this is the simulated demo: {obstacle.message}{remedy}") + "\n",
+            err=True,
         )
     if simulated or obstacle is not None:
         failure = run_simulated(settings, output)

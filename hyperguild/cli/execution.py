@@ -20,7 +20,7 @@ from hyperguild.cli.interruption import INTERRUPTED, Interruption
 from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import print_answer, print_json
+from hyperguild.cli.output import flat, print_answer, print_json
 from hyperguild.cli.page import Page
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
@@ -35,7 +35,7 @@ from hyperguild.domain.records import RunError, RunResult, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
-from hyperguild.domain.text import cleaned, nearest, one_line
+from hyperguild.domain.text import nearest, one_line
 from hyperguild.errors import HyperguildError, StoreError, UsageError
 from hyperguild.orchestration.resume import Continuation
 from hyperguild.ports import EventSink, SessionStore
@@ -204,7 +204,7 @@ def execute_series(
 
 def _warn(warning: str | None) -> None:
     if warning is not None:
-        say(f"warning: {cleaned(warning)}")
+        say(f"warning: {flat(warning)}")
 
 
 class _Job:
@@ -272,7 +272,7 @@ class _Job:
             try:
                 self._print_objects(as_array=several)
             except _AnswerLostError as error:
-                say(f"warning: {error.message}")
+                say(f"warning: {flat(error.message)}")
             raise
         self._print_objects(as_array=several)
 

@@ -205,7 +205,7 @@ def say_hyperguild_error(error: HyperguildError) -> None:
     """Print the error; a configuration's problems come first, one a line."""
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            say(cleaned(str(problem)))
+            say(" ".join(cleaned(str(problem)).split("\n")))
     say_error(error.message, error.hint)
 
 

@@ -23,10 +23,10 @@ from hyperguild.cli.init_choices import (
     parse_order,
 )
 from hyperguild.cli.init_file import CLOUD_MODELS, SWAP, Answers, Cloud, Server
+from hyperguild.cli.output import flat
 from hyperguild.config.hosts import fault_of_url
 from hyperguild.config.wording import is_variable_name
 from hyperguild.domain.chain import Endpoint, KeySource
-from hyperguild.domain.text import cleaned
 from hyperguild.errors import AuthError, ConfigError, ModelError, UsageError
 
 T = TypeVar("T")
@@ -65,12 +65,12 @@ def find_server(asked: Wishes, env: Mapping[str, str]) -> EndpointInventory | No
         named = asked.url or asked.api_key_env or asked.order or asked.judge
         if cloud is None or named or isinstance(error, AuthError):
             raise _no_server(asked, error) from error
-        click.echo(cleaned(f"no llama-swap: {error.message}"), err=True)
+        click.echo(flat(f"no llama-swap: {error.message}"), err=True)
     if asked.asks:
         click.confirm(f"Write a chain of the cloud model {cloud.model} alone?", default=True, abort=True)
     else:
         told = f"the chain has the cloud model {cloud.model} alone; --llama-swap URL names a server"
-        click.echo(cleaned(told), err=True)
+        click.echo(flat(told), err=True)
     return None
 
 
@@ -141,16 +141,14 @@ def _order(asked: Wishes, inventory: EndpointInventory) -> tuple[str, ...]:
 def _list_models(asked: Wishes, inventory: EndpointInventory) -> None:
     models = choosable(inventory)
     version = f" {inventory.version}" if inventory.version else ""
-    click.echo(cleaned(f"llama-swap{version} at {address_of(asked.url)} has:"))
+    click.echo(flat(f"llama-swap{version} at {address_of(asked.url)} has:"))
     width = max(len(model.id) for model in models)
     words = {"ready": "loaded", "starting": "loading", "cold": "not loaded"}
     for number, model in enumerate(models, 1):
         remarks = ["on another server" if model.kind == "peer" else words.get(model.state or "", "")]
         remarks += [f"also called {', '.join(model.aliases)}"] if model.aliases else []
         remarks += [] if is_for_chat(model) else ["not for chat, by its name"]
-        click.echo(
-            cleaned(f"  {number:>2}  {model.id:<{width}}  {'; '.join(filter(None, remarks))}").rstrip()
-        )
+        click.echo(flat(f"  {number:>2}  {model.id:<{width}}  {'; '.join(filter(None, remarks))}").rstrip())
     click.echo()
 
 
@@ -195,7 +193,7 @@ def _prompt(question: str, default: str | None, read: Callable[[str], T]) -> T:
             return read(text)
         except UsageError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            raise click.BadParameter(cleaned(f"{error.message}{hint}")) from error
+            raise click.BadParameter(flat(f"{error.message}{hint}")) from error
 
     answer: T = click.prompt(question, default=default, value_proc=take)
     return answer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from hyperguild.cli.options import Settings
+from hyperguild.cli.output import flat, json_text
 
 if TYPE_CHECKING:
     # structlog is imported only where a log was asked for.
@@ -24,20 +26,32 @@ def open_log_sink(settings: Settings) -> LogSink | None:
 
     from hyperguild.adapters.telemetry.log_sink import LogSink  # noqa: PLC0415
 
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer(serializer=_json)]
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else [_readable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     logger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
     )
     return LogSink(logger)
+
+
+def _json(fields: object, **_: object) -> str:
+    """Return an entry as JSON; what a terminal would act on is escaped."""
+    return json_text(fields)
+
+
+def _readable(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry for a person: names and messages of servers and models do nothing to the terminal."""
+    return {
+        name: value if isinstance(value, int | float) else flat(str(value)) for name, value in fields.items()
+    }

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import print_json
+from hyperguild.cli.output import flat, print_json
 from hyperguild.domain.text import one_line
 
 EPILOG = """\b
@@ -69,7 +69,7 @@ def _list(settings: Settings, *, every: bool, as_json: bool) -> None:
     if as_json:
         for remark in remarks_of(rows, inventories):
             if remark.is_error:
-                click.echo(f"warning: {remark.endpoint}: {one_line(remark.text, 400)}", err=True)
+                click.echo(flat(f"warning: {remark.endpoint}: {one_line(remark.text, 400)}"), err=True)
         if kept.error is not None:
             click.echo(f"warning: {one_line(kept.error, 400)}", err=True)
         print_json([as_object(row) for row in rows])

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
 import click
 
-from hyperguild.domain.text import cleaned
-
-_ACTIVE_IN_JSON = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What `json.dumps` leaves as it is though a terminal acts on it; lines stay lines for every reader."""
+from hyperguild.domain.text import cleaned, revealed
 
 
 def seconds(ms: int | None) -> str:
@@ -38,8 +34,13 @@ def dollars(cost_usd: float | None) -> str:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """Return the value as JSON, characters as they are but those that a terminal would act on."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _ACTIVE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    # `json.dumps` leaves some that a terminal acts on; lines stay lines for every reader.
+    return revealed(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def flat(text: str) -> str:
+    """Return the text cleaned, on one line: no line of what is shown is of a stranger's making."""
+    return " ".join(cleaned(text).split("\n"))
 
 
 def print_json(value: Any) -> None:
@@ -48,6 +49,8 @@ def print_json(value: Any) -> None:
 
 
 def print_answer(text: str) -> None:
-    """Print an answer on stdout: as it is into a pipe or file, cleaned on a terminal."""
+    """Print an answer on stdout: as it is into a pipe or file, cleaned on a terminal; a line feed ends it."""
     shown = cleaned(text) if sys.stdout.isatty() else text
-    click.echo(shown, nl=not shown.endswith("\n"))
+    # click.echo would take colours out of what goes into a pipe.
+    sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")
+    sys.stdout.flush()

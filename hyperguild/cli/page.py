@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from hyperguild.cli.output import flat
 from hyperguild.domain.text import cleaned
 
 NARROW = 60
@@ -83,7 +84,8 @@ class Page:
 
     def add(self, *parts: Part, indent: int = 0, hang: int = 0) -> None:
         """Add one line, wrapped where needed; the rows after its first one are moved in by `hang` more."""
-        rows = self._rows(joined(*parts), min(self.width, PROSE_WIDTH) - indent - hang)
+        line = joined(*((flat(text), style) for text, style in parts))
+        rows = self._rows(line, min(self.width, PROSE_WIDTH) - indent - hang)
         for number, row in enumerate(rows):
             self.lines.append(_moved_in(row, indent + (hang if number else 0)))
 
@@ -91,7 +93,7 @@ class Page:
         """Add items beside each other, in as many rows as are needed; rows end between items only."""
         room = min(self.width, PROSE_WIDTH) - indent
         row = Text()
-        for item in (joined(*parts) for parts in items):
+        for item in (joined(*((flat(text), style) for text, style in parts)) for parts in items):
             if row.plain and self.wraps and row.cell_len + cell_len(separator) + item.cell_len > room:
                 self.lines.append(_moved_in(row, indent))
                 row = Text()
@@ -101,7 +103,7 @@ class Page:
 
     def row(self, *parts: Part) -> None:
         """Add one line as it is, not wrapped."""
-        self.lines.append(joined(*parts))
+        self.lines.append(joined(*((flat(text), style) for text, style in parts)))
 
     def gap(self) -> None:
         """Add an empty line, unless there is one."""
@@ -160,7 +162,7 @@ class Page:
 
     def _beside(self, label: Part, rows: list[Text], indent: int) -> None:
         column = indent + self.label_width
-        heading = Text(" " * indent).append(cleaned(label[0]).ljust(self.label_width), label[1])
+        heading = Text(" " * indent).append(flat(label[0]).ljust(self.label_width), label[1])
         for number, row in enumerate(rows or [Text()]):
             self.lines.append(heading.append_text(row) if number == 0 else _moved_in(row, column))
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import print_json
+from hyperguild.cli.output import flat, print_json
 from hyperguild.cli.streams import say
 from hyperguild.errors import UsageError
 
@@ -82,7 +82,7 @@ def list_sessions(settings: Settings, /, limit: int, *, as_json: bool) -> None:
         print_json([session.model_dump(mode="json") for session in found[:limit]])
         return
     if not found:
-        say(f"no sessions yet in {settings.db_file()}; `hyperguild run` makes the first")
+        say(flat(f"no sessions yet in {settings.db_file()}; `hyperguild run` makes the first"))
         return
     page = Page.for_stdout(settings.env)
     fill_page(page, found[:limit], SystemClock().now())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from hyperguild.cli.delegated import DelegatedRuns
-from hyperguild.cli.output import seconds
+from hyperguild.cli.output import flat, seconds
 from hyperguild.cli.progress import Progress, Row, call_line, outcome, reason, summary, times
 from hyperguild.domain.events import (
     AttemptFinished,
@@ -24,7 +24,7 @@ from hyperguild.domain.events import (
     ToolReturned,
     Warned,
 )
-from hyperguild.domain.text import cleaned, one_line
+from hyperguild.domain.text import one_line
 
 if TYPE_CHECKING:
     # rich is imported only on a terminal.
@@ -103,7 +103,8 @@ class PlainView:
             self._say(f"{event.model}: loading")
 
     def _say(self, line: str) -> None:
-        click.echo(cleaned(line), err=True)
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        click.echo(indent + flat(line).strip(), err=True)
 
 
 class LiveView:
@@ -114,7 +115,7 @@ class LiveView:
         from rich.live import Live  # noqa: PLC0415
 
         self._progress = Progress()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         # A callable is drawn anew at each refresh, so that a hundred deltas a second cost ten drawings.
         self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=10)
 
@@ -143,11 +144,11 @@ class LiveView:
         """Take an event; warnings and the end are printed, the rest is drawn."""
         own = self._progress.apply(event)
         if isinstance(event, Warned):
-            self._console.print(f"warning: {one_line(event.message, 400)}", style="yellow", markup=False)
+            self._console.print(f"warning: {one_line(event.message, 400)}", style="yellow")
         elif isinstance(event, RunFinished) and own:
             self._live.refresh()
             self._live.stop()
-            self._console.print(summary(event.result), style="bold", markup=False)
+            self._console.print(flat(summary(event.result)), style="bold")
 
     def _draw(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415
@@ -161,12 +162,12 @@ class LiveView:
         from rich.spinner import Spinner  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        name, tier = Text(cleaned(row.model), style="bold"), Text(row.tier, style="dim")
+        name, tier = Text(flat(row.model), style="bold"), Text(row.tier, style="dim")
         if row.attempt is None:
-            return Spinner("dots", style="cyan"), name, tier, Text(cleaned(row.doing), style="cyan")
+            return Spinner("dots", style="cyan"), name, tier, Text(flat(row.doing), style="cyan")
         attempt = row.attempt
         colour = COLOURS[attempt.verdict]
-        said = Text(f"{outcome(attempt)}", style=colour)
+        said = Text(flat(outcome(attempt)), style=colour)
         spent = times(attempt)
         if spent:
             said.append(f"\n{spent}", style="dim")

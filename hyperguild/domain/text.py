@@ -12,11 +12,17 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
     r"|\x1b[ -/]*[0-~]?"  # other escapes
 )
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed
+_ACTIVE = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed
     r"\u2028\u2029"  # line ends that only some programs see
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # marks and overrides of text direction
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks and overrides of text direction
+    r"\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # of no width: they hide in words
+    r"\U000e0000-\U000e007f"  # tags: letters that nobody sees, and models read
 )
+"""What has no place on a terminal. Joiners (U+200C, U+200D) have: scripts and emoji need them."""
+
+_CONTROLS = re.compile(f"[{_ACTIVE}]")
+_UNSEEN = re.compile(f"[{_ACTIVE}\ud800-\udfff]")
 
 
 def encodable(text: str) -> str:
@@ -28,6 +34,19 @@ def cleaned(text: str) -> str:
     """Drop all that a terminal would act on, and what reorders text; make every line end a line feed."""
     text = _ESCAPES.sub("", encodable(text))
     return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def revealed(text: str) -> str:
+    """Write what `cleaned` drops, escape sequences too, as JSON escapes it: `\\u202e`.
+
+    For what somebody is to agree to, and for JSON.
+    """
+    return _UNSEEN.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def one_line(text: str, limit: int) -> str:

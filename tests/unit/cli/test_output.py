@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.cli.output import dollars, seconds
-from hyperguild.domain.text import cleaned, one_line
+from hyperguild.cli.output import dollars, json_text, seconds
+from hyperguild.domain.text import cleaned, one_line, revealed
 
 FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"} | set(
-    "\u202a\u202e\u2066\u200f\u061c"
+    "\u202a\u202e\u2066\u200f\u061c\u200b\u2060\ufeff\U000e0041"
 )
 
 
@@ -35,6 +37,15 @@ def test_clean(raw: str, shown: str) -> None:
 @given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x1b[]\x9b\x07;m0\\"))))
 def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
     assert not set(cleaned(text)) & FORBIDDEN
+
+
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x1b\x9b\u202e\U000e0041\ud800"))))
+def test_what_is_revealed_can_be_read_back(text: str) -> None:
+    shown = json_text([text])
+    assert not set(shown) & FORBIDDEN
+    shown.encode()
+    assert json.loads(shown) == [text]
+    assert not set(revealed(text)) & FORBIDDEN
 
 
 @given(st.text(), st.integers(1, 50))
