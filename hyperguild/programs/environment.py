@@ -26,6 +26,23 @@ TOOLCHAINS = frozenset(
 )
 """Folders without which compilers and interpreters do not run where they are not in their usual places."""
 
+PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE"})
+"""How an interpreter of ours finds its modules."""
+
+MEASURING = ("COV_CORE_", "COVERAGE_")
+"""Tests of processes that end by themselves are measured in those, too."""
+
+AGENTS = frozenset({"DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "SSH_AUTH_SOCK", "GPG_TTY"})
+"""Where programs that hold a user's secrets listen, and where they ask for a password."""
+
+KEY_STORES = (
+    *("GNUPGHOME", "GPG_", "PASSWORD_STORE_", "GOPASS_", "KEYRING_", "PYTHON_KEYRING_"),
+    *("OP_", "BW_", "BWS_", "LPASS_", "VAULT_", "DOPPLER_", "INFISICAL_", "SOPS_", "KPCLI_"),
+    *("AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_"),
+)
+"""Beginnings of the variables by which password managers and secret stores are steered, and let in: for the
+programs that fetch keys alone."""
+
 WORKDIR = "HYPERGUILD_WORKDIR"
 """Tells checks and hooks where the tools of an attempt work, which may be a copy of the user's folder."""
 

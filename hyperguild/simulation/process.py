@@ -1,9 +1,10 @@
-"""Runs the simulated fleet as a child process; needs the standard library alone, so that importing it
-costs little.
+"""Runs the simulated fleet as a child process; needs nothing but the standard library and a list of names, so
+that importing it costs little.
 """
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from hyperguild.programs.environment import MEASURING, PYTHON, TOOLCHAINS, reduced_environment
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
@@ -82,6 +85,7 @@ class FleetProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            env=reduced_environment(os.environ, TOOLCHAINS | PYTHON, MEASURING),
             start_new_session=True,  # Ctrl-C is for us; we end the child when we are done with it
             text=True,
         )

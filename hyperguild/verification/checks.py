@@ -27,7 +27,7 @@ from hyperguild.domain.chain import (
 from hyperguild.domain.records import CheckResult
 from hyperguild.domain.text import cleaned, clipped, clipped_tail, encodable
 from hyperguild.errors import VerifierError
-from hyperguild.programs.environment import WORKDIR, reduced_environment
+from hyperguild.programs.environment import MEASURING, PYTHON, TOOLCHAINS, WORKDIR, reduced_environment
 from hyperguild.programs.find import ProgramNotFound, find_program
 from hyperguild.programs.run import OutputLimit, run_program
 from hyperguild.verification.fences import fenced_blocks, less_code_fence
@@ -163,7 +163,7 @@ async def _parse(program: str, job: Mapping[str, Any]) -> list[str]:
             [sys.executable, "-P", str(folder / program)],
             stdin=json.dumps({**job, "cpu_s": math.ceil(PARSE_TIMEOUT_S)}, default=dict).encode(),
             folder=folder,
-            environment=os.environ,
+            environment=reduced_environment(os.environ, TOOLCHAINS | PYTHON, MEASURING),
             timeout_s=PARSE_TIMEOUT_S,
             keep=OutputLimit(tail_bytes=32_768),
         )

@@ -94,9 +94,9 @@ async def test_a_key_of_a_command_is_asked_for_once(tmp_path: Path) -> None:
         f"file = pathlib.Path({str(tmp_path / 'runs')!r})\n"
         "file.write_text((file.read_text() if file.exists() else '') + 'x')\n"
         "time.sleep(0.2)\n"
-        "print(os.environ['TOKEN'])\n"
+        "print(os.environ['OP_TOKEN'])\n"
     )
-    ring = KeyRing({"TOKEN": "sk-12345678"})
+    ring = KeyRing({"OP_TOKEN": "sk-12345678"})
     source = endpoint(KeySource(command=argv))
 
     async with asyncio.TaskGroup() as group:

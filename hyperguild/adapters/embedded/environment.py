@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import hyperguild
-from hyperguild.programs.environment import DESKTOP_PREFIX, TOOLCHAINS, reduced_environment
+from hyperguild.programs.environment import (
+    DESKTOP_PREFIX,
+    MEASURING,
+    PYTHON,
+    TOOLCHAINS,
+    reduced_environment,
+)
 
 HARDWARE = ("CUDA_", "GGML_", "GPU_", "HIP_", "HSA_", "KMP_", "MTL_", "OMP_", "ROCR_", "ROCM_", "VK_")
 """Beginnings of the variables by which llama.cpp, its libraries and drivers are steered."""
-
-PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE"})
-
-MEASURING = ("COV_CORE_", "COVERAGE_")
-"""Tests of processes that end by themselves are measured in those, too."""
 
 
 def child_environment(env: Mapping[str, str]) -> dict[str, str]:

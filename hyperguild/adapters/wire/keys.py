@@ -12,6 +12,14 @@ from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, KeySource
 from hyperguild.domain.text import clipped_tail
 from hyperguild.errors import AuthError
+from hyperguild.programs.environment import (
+    AGENTS,
+    DESKTOP_PREFIX,
+    KEY_STORES,
+    NETWORK,
+    TERMINAL,
+    reduced_environment,
+)
 
 SecretListener = Callable[[str, str], None]
 """Is told each secret once it is known: a name for it, then its value, so that logs can be scrubbed of it."""
@@ -34,7 +42,8 @@ def ignore_secret(name: str, value: str) -> None:
 class KeyRing:
     """The keys of all endpoints; share one among clients and probes, so that each source is read once.
 
-    `env` is the environment that `api_key_env` names are looked up in, and that key commands run with.
+    `env` is the environment that `api_key_env` names are looked up in; key commands see of it what password
+    managers need.
     """
 
     def __init__(self, env: Mapping[str, str], on_secret: SecretListener = ignore_secret) -> None:
@@ -126,12 +135,20 @@ def _from_file(source: KeySource, endpoint: str) -> str:
     return content.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
 
 
+def _command_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what a key command sees: where it is, how it asks for a password, how it gets into its store."""
+    return reduced_environment(env, TERMINAL | NETWORK | AGENTS, (DESKTOP_PREFIX, *KEY_STORES))
+
+
 async def _from_command(argv: tuple[str, ...], env: Mapping[str, str], endpoint: str) -> str:
     shown = f"no API key for endpoint '{endpoint}': `{shlex.join(argv)}`"
     hint = "api_key_cmd names a program, without a shell, that prints the key and exits with 0"
     output = bytearray()
     try:
-        async with asyncio.timeout(KEY_COMMAND_LIMIT_S), Program(argv, env=env) as program:
+        async with (
+            asyncio.timeout(KEY_COMMAND_LIMIT_S),
+            Program(argv, env=_command_environment(env)) as program,
+        ):
             async for chunk in program.output():
                 output += chunk[: KEY_MAX_BYTES - len(output)]
             code = await program.exit_code()
