@@ -37,6 +37,7 @@ from hyperguild.cli.examine_embedded import embedded_findings, keeper_finding, s
 from hyperguild.cli.examine_hooks import hook_findings
 from hyperguild.cli.examine_library import library_findings
 from hyperguild.cli.examine_mcp import server_findings
+from hyperguild.cli.examine_private import private_findings
 from hyperguild.cli.examine_program import program_finding
 from hyperguild.cli.examine_sandbox import sandbox_finding
 from hyperguild.cli.options import Settings
@@ -70,6 +71,7 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
     """
     file_findings, trusted = _of_file(settings, found, configuration)
     findings = [*file_findings, *_of_skills(settings, configuration), *_of_log(settings)]
+    findings += private_findings(settings)
     for verifier in configuration.verifiers.values():
         findings += _of_checks(verifier, settings)
     findings += hook_findings(configuration, settings.env)

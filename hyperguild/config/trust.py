@@ -18,6 +18,7 @@ from hyperguild.config.locate import FoundConfig, user_folder
 from hyperguild.config.powers import Power, digest_of, powers_of
 from hyperguild.config.wording import printable
 from hyperguild.errors import TrustError
+from hyperguild.private_folder import make_private
 
 __all__ = ["Power", "TrustStore", "digest_of", "powers_of", "require_trust"]
 
@@ -85,7 +86,7 @@ class TrustStore:
         )
 
     def _write(self, content: str) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._path.parent)
         # mkstemp creates with 0600
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f"{self._path.name}.")
         temporary = Path(name)

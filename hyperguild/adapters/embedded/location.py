@@ -14,6 +14,7 @@ from pathlib import Path
 from hyperguild.config.locate import user_folder
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ConnectError
+from hyperguild.private_folder import make_private
 
 PROTOCOL = 1
 """Raised with every change after which an older client and a newer keeper misunderstand each other."""
@@ -73,8 +74,7 @@ class KeeperFolder:
         if self.exists():
             return
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.path)
         except OSError as exc:
             raise self._refused(f"cannot be made: {exc.strerror or exc}") from exc
         self.exists()

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from hyperguild.adapters.store.migrations import MIGRATIONS, Migration
 from hyperguild.errors import StoreError, StoreVersionError
+from hyperguild.private_folder import make_private
 
 BUSY_TIMEOUT_S = 5.0
 """How long another process's write is waited for. A transaction here takes milliseconds."""
@@ -133,9 +134,7 @@ def _store_error(error: sqlite3.Error, path: Path) -> StoreError:
 
 
 def _create(path: Path) -> None:
-    missing = [folder for folder in path.parents if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    make_private(path.parent)
     # O_EXCL, so that no descriptor of an existing file is closed: that would drop the POSIX locks that
     # SQLite holds on it for other connections of this process.
     with suppress(FileExistsError):

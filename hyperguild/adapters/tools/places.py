@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hyperguild.adapters.tools.repository import Repository
+from hyperguild.private_folder import make_private
 
 _NEW, _GONE = ".new-", ".gone-"
 """How folders are named before they are locked, and while they are removed."""
@@ -48,7 +49,7 @@ class Place:
     @classmethod
     def make(cls, base: Path, name: str, repository: Repository, origin: Origin) -> Place:
         """Make a folder `name` below `base`. Others see it once it is locked. Raises `OSError`."""
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(base)
         new, folder = base / f"{_NEW}{name}", base / name
         new.mkdir(mode=0o700)
         about = {"repository": asdict(repository), "origin": asdict(origin)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from hyperguild.domain.text import encodable
 from hyperguild.domain.tools import ToolCall
 from hyperguild.domain.usage import CHARS_PER_TOKEN
+from hyperguild.private_folder import make_private
 
 UNKNOWN_WINDOW_CHARS = 16 * 1024
 SHARE_OF_WINDOW = 3
@@ -49,7 +50,7 @@ class ResultFiles:
 
     def _save(self, stem: str, text: str) -> str:
         """Save the text in a file of its own, for servers may number their calls anew; return its name."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._folder)
         for number in itertools.count(1):
             name = f"{stem}.txt" if number == 1 else f"{stem}-{number}.txt"
             with suppress(FileExistsError):
