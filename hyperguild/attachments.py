@@ -28,9 +28,8 @@ def read_attachment(name: str) -> AttachedFile | Image:
     """
     path = Path(name)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB")
-        data = path.read_bytes()
+        with path.open("rb") as file:  # not by its size: that of a device or a pipe is 0
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror or exc}") from exc
     return attachment(name, data)
@@ -38,6 +37,8 @@ def read_attachment(name: str) -> AttachedFile | Image:
 
 def attachment(name: str, data: bytes) -> AttachedFile | Image:
     """Return what the bytes are: an image, else a text file of that name. Raises `UsageError`."""
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_large(name)
     return image(data) or AttachedFile(name, text_of(name, data))
 
 
@@ -50,13 +51,17 @@ def image(data: bytes) -> Image | None:
 def text_of(name: str, data: bytes) -> str:
     """Return the text that these bytes are, less a byte order mark. Raises `UsageError`, with the name."""
     if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        raise _too_large(name)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise UsageError(
             f"{name} is neither UTF-8 text nor a PNG, JPEG, GIF or WebP image (byte {exc.start})"
         ) from exc
+
+
+def _too_large(name: str) -> UsageError:
+    return UsageError(f"{name} is larger than {MAX_FILE_BYTES // 2**20} MiB")
 
 
 def _image_type(data: bytes) -> str | None:

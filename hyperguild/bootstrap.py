@@ -19,7 +19,7 @@ from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes.by_kind import ProbeByKind
 from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.probes.windows import ServerOf, ServerWindows, local_server
-from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.adapters.wire.keys import KEY_MAX_BYTES, KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
 from hyperguild.agent.hooks import NO_HOOKS, Hooks, HooksIn, no_hooks
 from hyperguild.agent.source import AttemptTools, NoTools, SkillBook, ToolSource
@@ -274,7 +274,9 @@ def _learn_secrets(endpoint: Endpoint, env: Mapping[str, str], scrubber: Scrubbe
         scrubber.learn(source.env, env.get(source.env, ""))
     if source is not None and source.file is not None and source.file.is_file():
         with suppress(OSError):  # a key that cannot be had is an error of its tier alone
-            scrubber.learn(source.file.name, source.file.read_text(encoding="utf-8", errors="replace"))
+            with source.file.open("rb") as file:
+                content = file.read(KEY_MAX_BYTES)
+            scrubber.learn(source.file.name, content.decode("utf-8", errors="replace"))
     for name, value in endpoint.headers.items():
         if SECRET_HEADER.search(name):
             scrubber.learn(name, value.rpartition(" ")[2])

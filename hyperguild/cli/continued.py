@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from hyperguild.adapters.clock import SystemClock
@@ -13,6 +12,7 @@ from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat
 from hyperguild.cli.streams import say
+from hyperguild.cli.task_input import read_stdin
 from hyperguild.cli.tool_files import read_tool_results
 from hyperguild.continuing import Means, Terms, going_on, unfinished
 from hyperguild.domain.records import StoredRun
@@ -24,7 +24,7 @@ def continue_run(settings: Settings, options: dict[str, Any]) -> None:
     Raises `UsageError` where there is none or it cannot go on; else as `execution.execute` does.
     """
     terms = Terms(
-        results=read_tool_results(options["tool_results"], sys.stdin.buffer.read),
+        results=read_tool_results(options["tool_results"], read_stdin),
         max_cost=options["max_cost"],
         deadline=options["deadline"],
     )

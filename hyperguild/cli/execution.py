@@ -24,7 +24,7 @@ from hyperguild.cli.output import flat, print_answer, print_json
 from hyperguild.cli.page import Page
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
-from hyperguild.cli.task_input import read_task
+from hyperguild.cli.task_input import read_stdin, read_task
 from hyperguild.cli.tool_files import awaiting, read_external_tools
 from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
@@ -78,7 +78,7 @@ def run_skill(
     session_ref, history = options.pop("session_ref"), options.pop("history")
     dry_run = options.pop("dry_run")
     output, tools = _output(options), _tool_options(options)
-    external = read_external_tools(options.pop("external_tools"), sys.stdin.buffer.read)
+    external = read_external_tools(options.pop("external_tools"), read_stdin)
     configuration = settings.load()
     check_that_results_can_be_handed_in(external, configuration, private=output.private)
     loaded = settings.catalog(configuration.path).get(skill)
@@ -89,7 +89,7 @@ def run_skill(
     request = RunRequest(
         skill=loaded.name,
         system_prompt="",
-        task=read_task(*task, stdin_is_terminal=sys.stdin.isatty(), read_stdin=sys.stdin.buffer.read),
+        task=read_task(*task, stdin_is_terminal=sys.stdin.isatty(), read_stdin=read_stdin),
         chain=chain,
         work=work,
         external_tools=external,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
-from hyperguild.attachments import attachment, read_attachment, text_of
+from hyperguild.attachments import MAX_FILE_BYTES, attachment, read_attachment, text_of
 from hyperguild.domain.messages import Image
 from hyperguild.domain.task import AttachedFile, Task
 from hyperguild.errors import UsageError
+
+
+def read_stdin() -> bytes:
+    """Return standard input to its end, or as much of it as shows that it is too large. Raises `OSError`."""
+    return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
 
 
 def read_task(

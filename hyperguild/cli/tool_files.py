@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hyperguild.attachments import MAX_FILE_BYTES
 from hyperguild.domain.records import AwaitingToolsError, RunResult
 from hyperguild.domain.tools import ToolResult, ToolSpec
 from hyperguild.errors import UsageError
@@ -49,8 +50,16 @@ def going_on_arguments(result: RunResult, *, short: bool = False) -> str:
 def _json_of(name: str, read_stdin: Callable[[], bytes]) -> Any:
     said = "standard input" if name == "-" else name
     try:
-        return json.loads(read_stdin() if name == "-" else Path(name).read_bytes())
+        content = read_stdin() if name == "-" else _beginning(Path(name))
+        if len(content) > MAX_FILE_BYTES:
+            raise UsageError(f"{said} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return json.loads(content)
     except OSError as error:
         raise UsageError(f"cannot read {said}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{said} is not JSON: {error}") from error
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)

@@ -32,6 +32,16 @@ from hyperguild.inference.loading import Load
 from hyperguild.inference.reasoning import ThinkSplitter
 from hyperguild.inference.tool_calls import CallAssembly
 
+ANSWER_MAX_CHARS = 4 * 1024 * 1024
+"""Text, reasoning and tool calls of one answer together. The largest output limit of today's models, 128,000
+tokens, is half a million characters; a server that sends more does not end of itself."""
+
+TOOL_CALLS_MAX = 256
+"""Calls of one answer; models make a handful, and providers allow 128 tools."""
+
+SOURCES_MAX = 1000
+"""Pages that an answer cites are kept up to this number: they are read by people."""
+
 LoadWatch = Callable[[Load], Coroutine[Any, Any, None]]
 """Watches a load beside a stream; it is cancelled at the first token."""
 
@@ -59,7 +69,8 @@ async def collect(
     """Read the stream to its end; return the answer.
 
     Raises `ModelTimeoutError` when a limit of `timer` is reached, `ProtocolError` for a stream without a
-    finish, and whatever `ModelError` the stream raises. Cancelling, like a limit, closes the stream at once.
+    finish and for an answer beyond `ANSWER_MAX_CHARS` or `TOOL_CALLS_MAX`, and whatever `ModelError` the
+    stream raises. Cancelling, like a limit, closes the stream at once.
     """
     loop = asyncio.get_running_loop()
     answer = _Answer()
@@ -116,8 +127,14 @@ class _Reader:
 
     def __init__(self, answer: _Answer, observe: CallObserver, splitter: ThinkSplitter | None) -> None:
         self._answer, self._observe, self._splitter = answer, observe, splitter
+        self._chars = 0
 
     def take(self, part: StreamPart) -> None:
+        match part:
+            case TextDelta(text=text) | ReasoningDelta(text=text):
+                self._count(len(text))
+            case ToolCallDelta(id=id_, name=name, arguments=arguments):
+                self._count(len(id_) + len(name) + len(arguments))
         match part:
             case TextDelta(text=text) if text:
                 self._keep([part] if self._splitter is None else self._splitter.feed(text))
@@ -125,11 +142,13 @@ class _Reader:
                 self._keep([part])
             case ToolCallDelta():
                 self._answer.calls.add(part)
+                if len(self._answer.calls) > TOOL_CALLS_MAX:
+                    raise ProtocolError(f"the model makes more than {TOOL_CALLS_MAX} tool calls at once")
                 self._observe(part)
             case VerbatimContent(content=content):
                 self._answer.content = content
             case SourcesNamed(sources=sources):
-                for source in sources:
+                for source in sources[: SOURCES_MAX - len(self._answer.sources)]:
                     self._answer.sources.setdefault(source.url, source)
             case UsageReport(usage=usage):
                 self._answer.usage = usage
@@ -140,6 +159,14 @@ class _Reader:
     def end(self) -> None:
         if self._splitter is not None:
             self._keep(self._splitter.flush())
+
+    def _count(self, chars: int) -> None:
+        self._chars += chars
+        if self._chars > ANSWER_MAX_CHARS:
+            raise ProtocolError(
+                f"the answer is longer than {ANSWER_MAX_CHARS} characters, its reasoning included",
+                hint="set max_output_tokens of the model: it does not end of itself",
+            )
 
     def _keep(self, pieces: Sequence[TextDelta | ReasoningDelta]) -> None:
         for piece in map(_encodable, pieces):

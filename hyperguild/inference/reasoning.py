@@ -18,6 +18,7 @@ class ThinkSplitter:
 
     def __init__(self) -> None:
         self._pending = ""
+        self._blank: list[str] = []  # of the head; apart, so that much of it is not copied with every piece
         self._state = "head"
 
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
@@ -37,14 +38,20 @@ class ThinkSplitter:
 
     def flush(self) -> list[TextDelta | ReasoningDelta]:
         """Return what was held back; the text has ended."""
+        if self._state == "head":
+            self._pending = "".join(self._blank) + self._pending
         return self._take(self._pending, ReasoningDelta if self._state == "thinking" else TextDelta)
 
     def _leave_head(self) -> None:
         head = self._pending.lstrip()
+        if blank := self._pending[: len(self._pending) - len(head)]:
+            self._blank.append(blank)
+            self._pending = head
         if head.startswith(OPENING):
             self._pending = head[len(OPENING) :]
             self._state = "thinking"
         elif not OPENING.startswith(head):
+            self._pending = "".join(self._blank) + head
             self._state = "answer"
 
     def _think(self) -> list[TextDelta | ReasoningDelta]:

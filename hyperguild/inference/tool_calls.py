@@ -28,6 +28,10 @@ class CallAssembly:
         self._calls: list[_Open] = []
         self._by_index: dict[int, _Open] = {}
 
+    def __len__(self) -> int:
+        """Return how many calls have begun."""
+        return len(self._calls)
+
     def add(self, delta: ToolCallDelta) -> None:
         """Take a piece. Another id under a known index begins another call: some servers count none of them.
 

@@ -18,6 +18,7 @@ Fault = Literal[
     "crash_during",
     "crash_after",
     "hang",
+    "stall_before_first",
     "stall_after_first",
     "slow_headers",
     "reset",
@@ -31,7 +32,11 @@ Fault = Literal[
     "empty_502",
     "endless",
     "huge_line",
+    "long_line",
+    "huge_answer",
 ]
+"""`huge_line` is an answer in one event of 4 MiB, `long_line` 100 MB without a line end, `huge_answer` a JSON
+document of 1 GB."""
 
 DEFAULT_GROUP = "(default)"
 """llama-swap's own name for the group of the models that no group lists."""

@@ -23,6 +23,9 @@ Frame = tuple[FrameKind, bytes]
 
 CONTENT_OPENS = re.compile(rb'("(?:content|text)": ")')
 HTML = b"<!doctype html><html><head><title>Sign in</title></head><body>Sign in to the network</body></html>"
+FLOOD = b"x" * 65_536
+LONG_LINE_BYTES = 100_000_000
+HUGE_ANSWER_BYTES = 1_000_000_000
 SLOW_HEAD_S = 5.0
 """How long the head of a `slow_headers` answer takes when the rule names no delay."""
 
@@ -111,16 +114,31 @@ async def _failed_before(stage: Stage, reply: Reply) -> bool:
             await exchange.respond(200, b"", {})
         case "empty_502":
             await exchange.respond(502, b"", {})
+        case "long_line":
+            await _flood(exchange, "text/event-stream", b'data: {"text": "', LONG_LINE_BYTES)
+        case "huge_answer":
+            await _flood(exchange, "application/json", b'{"text": "', HUGE_ANSWER_BYTES)
         case _:
             return False
     return True
+
+
+async def _flood(exchange: Exchange, content_type: str, opening: bytes, size: int) -> None:
+    """Send so many bytes, of which only a piece is ever held, as fast as the client takes them."""
+    await exchange.start(200, {"content-type": content_type, "content-length": str(size)})
+    await exchange.write(opening)
+    left = size - len(opening)
+    while left > len(FLOOD):
+        await exchange.write(FLOOD)
+        left -= len(FLOOD)
+    await exchange.end(FLOOD[:left])
 
 
 # -- not streamed
 
 
 async def _whole(stage: Stage, reply: Reply) -> None:
-    if reply.fault in ("stall_after_first", "endless"):
+    if reply.fault in ("stall_before_first", "stall_after_first", "endless"):
         await asyncio.Event().wait()
     if reply.pace:
         await stage.pace.sleep(reply.spoken / reply.pace)
@@ -215,6 +233,9 @@ def tampered(stage: Stage, reply: Reply) -> Iterator[Frame]:
             frames = (frame for frame in frames if frame[0] != "finish")
         case "no_done":
             frames = (frame for frame in frames if frame[0] != "done")
+        case "stall_before_first":
+            opened = itertools.takewhile(lambda frame: frame[0] == "open", frames)
+            frames = itertools.chain(opened, [("stall", b"")])
         case "stall_after_first":
             frames = _until(frames, 1, [("stall", b"")])
         case "crash_during":

@@ -21,6 +21,7 @@ from hyperguild.domain.messages import (
     UsageReport,
     VerbatimContent,
 )
+from hyperguild.errors import ProtocolError
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -43,6 +44,13 @@ _DELTA_FIELDS: Mapping[str, str] = {
 """Kinds of deltas, and the field that they add to."""
 
 
+BLOCKS_MAX = 1024
+"""Content blocks of one answer; with every tool of the provider in use there are dozens."""
+
+KEPT_MAX_CHARS = 16 * 1024 * 1024
+"""Of one answer's events so many characters are kept, to go back as they came."""
+
+
 class MessageEvents:
     """The `Dialect` of the Messages API. Unknown events and blocks are passed over, as it asks for.
 
@@ -54,6 +62,8 @@ class MessageEvents:
         self._runners = runners or {}
         self._figures: dict[str, Any] = {}
         self._content: dict[int, dict[str, Any]] = {}
+        self._pieces: dict[tuple[int, str], list[str]] = {}
+        self._chars = 0
         self.finish: FinishReason | None = None
         self.ended = False
 
@@ -67,12 +77,12 @@ class MessageEvents:
             case "content_block_start":
                 block = self._object(event, "content_block")
                 index = self._index(event, otherwise=len(self._content))
-                self._content[index] = dict(block)
+                self._begin(index, block, len(data))
                 parts = self._said(block) or self._called(index, block)
             case "content_block_delta":
                 delta = self._object(event, "delta")
                 index = self._index(event, otherwise=max(self._content, default=0))
-                self._extend(index, delta)
+                self._extend(index, delta, len(data))
                 parts = self._said(delta) or self._called(index, delta)
             case "message_delta":
                 self._end(self._object(event, "delta"))
@@ -89,7 +99,8 @@ class MessageEvents:
             raise misshapen(self._peer, "`content` is no list of blocks")
         self._end(document)
         self.ended = True
-        self._content = {index: dict(block) for index, block in enumerate(content)}
+        for index, block in enumerate(content):
+            self._begin(index, block, 0)
         parts = [
             part
             for index, block in enumerate(content)
@@ -127,17 +138,42 @@ class MessageEvents:
         name = str(block.get("name") or "")
         return [ToolCallDelta(index, str(block.get("id") or ""), self._runners.get(name, name), arguments)]
 
-    def _extend(self, index: int, delta: Mapping[str, Any]) -> None:
+    def _begin(self, index: int, block: Mapping[str, Any], chars: int) -> None:
+        """Take up a block, which an event of so many characters brought."""
+        self._keep(chars)
+        self._content[index] = dict(block)
+        self._pieces = {key: pieces for key, pieces in self._pieces.items() if key[0] != index}
+        if len(self._content) > BLOCKS_MAX:
+            raise misshapen(self._peer, f"an answer of more than {BLOCKS_MAX} content blocks")
+
+    def _extend(self, index: int, delta: Mapping[str, Any], chars: int) -> None:
         """Add a delta to the block that it belongs to."""
-        block = self._content.setdefault(index, {})
+        if index not in self._content:
+            self._begin(index, {}, 0)
+        block = self._content[index]
         field = _DELTA_FIELDS.get(str(delta.get("type")))
         if field is not None and isinstance(delta.get(field), str):
-            block[field] = str(block.get(field) or "") + delta[field]
+            self._keep(len(delta[field]))
+            # joined once, at the end: a text that grows piece by piece is copied with every one
+            first = [str(block.get(field) or "")]
+            self._pieces.setdefault((index, field), first).append(delta[field])
         elif delta.get("type") == "citations_delta" and "citation" in delta:
-            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+            self._keep(chars)
+            if not isinstance(block.get("citations"), list):
+                block["citations"] = []
+            block["citations"].append(delta["citation"])
+
+    def _keep(self, chars: int) -> None:
+        self._chars += chars
+        if self._chars > KEPT_MAX_CHARS:
+            message = f"{self._peer.who} sends an answer of more than {KEPT_MAX_CHARS} characters"
+            raise self._peer.error(ProtocolError, message)
 
     def _kept(self) -> list[StreamPart]:
         """Return the sources, and the content as it came if texts and calls alone would not say it all."""
+        for (index, field), pieces in self._pieces.items():
+            self._content[index][field] = "".join(pieces)
+        self._pieces.clear()
         blocks = [_sealed(block) for _, block in sorted(self._content.items())]
         kept = tuple(block for block in blocks if block is not None)
         sources = sources_of(kept)

@@ -93,6 +93,10 @@ class HttpTransport:
         if response.status_code >= 400 and request.method == "POST":
             self.refusal = response.status_code
             self.session_lost |= response.status_code == 404 and _SESSION_HEADER in request.headers
+        packed = response.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in {"", "identity"}:  # it could grow beyond all bounds as it is unpacked
+            message = f"its answer is compressed ({packed}), and was not asked to be"
+            raise httpx2.DecodingError(message, request=request)
         if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an async client's
             response.stream = _Bounded(response.stream)

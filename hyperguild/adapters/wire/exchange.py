@@ -22,7 +22,16 @@ ERROR_BODY_MAX_BYTES = 65_536
 """As much of an error's body is read; all of them say what they have to say in less."""
 
 RESPONSE_MAX_BYTES = 64 * 1024 * 1024
-"""A longer answer is refused: hundreds of times what the largest model writes, and memory stays bounded."""
+"""A longer stream is refused: 128,000 tokens, the most that a model writes today, are 50 MB of events of 400
+bytes. It is read as it comes; what is kept of it has limits of its own."""
+
+DOCUMENT_MAX_BYTES = 8 * 1024 * 1024
+"""A longer answer that is read whole is refused: the longest one that is no stream, and the longest list of
+models, have less than a tenth. Its JSON may take many times that in memory."""
+
+SAFE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+"""Compression is never asked for. Some gateways compress all the same; what is compressed twice, or by
+another method, can grow beyond all bounds as it is unpacked."""
 
 DRAIN_S = 0.05
 """How long the end of a finished answer is waited for, so that its connection can be used again."""
@@ -43,7 +52,14 @@ class Answer:
         return header.partition(";")[0].strip().lower()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it comes. Raises `ProtocolError` where it breaks off or exceeds the limit."""
+        """Yield the body as it comes.
+
+        Raises `ProtocolError` where it breaks off, exceeds the limit, or is packed without a bound.
+        """
+        encoding: str = self._response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in SAFE_ENCODINGS:
+            message = f"{self.peer.who} compresses its answer ({encoding}), and was not asked to"
+            raise self.peer.error(ProtocolError, message, hint="switch that off at the server or its proxy")
         size = 0
         try:
             async for chunk in self._chunks:
@@ -57,8 +73,15 @@ class Answer:
             raise error_from_transport(self.peer, exc, began=True) from exc
 
     async def whole(self) -> bytes:
-        """Return the body. Raises `ProtocolError` where it breaks off or exceeds the limit."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        """Return the body. Raises `ProtocolError` where it breaks off or exceeds `DOCUMENT_MAX_BYTES`."""
+        body = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > DOCUMENT_MAX_BYTES:
+                    message = f"{self.peer.who} sends a document of more than {DOCUMENT_MAX_BYTES} bytes"
+                    raise self.peer.error(ProtocolError, message)
+        return bytes(body)
 
     async def beginning(self) -> bytes:
         """Return as much of an error's body as there is, up to `ERROR_BODY_MAX_BYTES`."""
