@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from figures import pytest_terminal_summary  # noqa: F401  # pytest finds it here
 from hypothesis import settings
 
 # No deadline: the machine is shared. In CI the same inputs each time, since a landing must not hang on luck;

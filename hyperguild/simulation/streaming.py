@@ -130,6 +130,7 @@ async def _flood(exchange: Exchange, content_type: str, opening: bytes, size: in
     left = size - len(opening)
     while left > len(FLOOD):
         await exchange.write(FLOOD)
+        await asyncio.sleep(0)  # else a client that has gone is not noticed
         left -= len(FLOOD)
     await exchange.end(FLOOD[:left])
 
