@@ -292,6 +292,6 @@ def sent_bytes(fleet: FleetProcess, model: str) -> int:
     while time.monotonic() < give_up_at:
         asked = [one for one in fleet.requests() if one["model"] == model]
         if asked and all(one["outcome"] is not None for one in asked):
-            return max(one["bytes_sent"] for one in asked)
+            return max(int(one["bytes_sent"]) for one in asked)
         time.sleep(0.02)
     raise AssertionError("an answer still goes on")
