@@ -85,7 +85,10 @@ chains:
       - {{{{model: strong, retries: 1, {LIMITS}}}}}
       - {{{{model: cloud, {LIMITS}}}}}
   few: {{{{<<: *plain, budget: {{{{attempts: {ATTEMPTS_MAX}}}}}}}}}
-  cheap: {{{{<<: *plain, budget: {{{{cost_usd: {COST_MAX_USD}}}}}, on_exhausted: best}}}}
+  cheap:
+    budget: {{{{cost_usd: {COST_MAX_USD}}}}}
+    on_exhausted: best
+    tiers: [weak, {{{{model: strong, retries: 0, {LIMITS}}}}}, {{{{model: cloud, retries: 0, {LIMITS}}}}}]
 """
 
 
