@@ -90,7 +90,7 @@ STREAMS = [
         ("message_delta", {"delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}),
         ("message_stop", {}),
     ),
-    b'\xef\xbb\xbf: ping\r\nerror: {"message": "x", "code": 503}\r\n\r\ndata: {"error": {"type": "api_error"}}\n\n',
+    b'\xef\xbb\xbf: ping\r\nerror: {"message": "x", "code": 503}\r\n\r\ndata: {"error": {}}\n\n',
     b'{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}, "finish_reason": "stop"}]}',
     b'{"type": "message", "content": [{"type": "text", "text": "x"}], "stop_reason": "end_turn"}',
 ]
