@@ -79,6 +79,20 @@ async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert "Is a directory" in (await refusal(KeyRing({}), KeySource(file=tmp_path))).message
 
 
+async def test_a_file_without_end_is_no_key() -> None:
+    error = await refusal(KeyRing({}), KeySource(file=Path("/dev/zero")))
+    assert "holds 65536 bytes or more" in error.message
+
+
+async def test_a_key_too_long_to_be_one_is_refused_whole(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("k" * 100_000)
+    assert "holds 65536 bytes or more" in (await refusal(KeyRing({}), KeySource(file=path))).message
+
+    printing = (sys.executable, "-c", "print('k' * 100_000)")
+    assert "holds 65536 bytes or more" in (await refusal(KeyRing({}), KeySource(command=printing))).message
+
+
 def script(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     def write(text: str) -> tuple[str, ...]:
         path = tmp_path / "key.py"

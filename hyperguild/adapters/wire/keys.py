@@ -95,6 +95,12 @@ class KeyRing:
                 hint=f"put the key into {where}",
                 endpoint=endpoint,
             )
+        if len(key) >= KEY_MAX_BYTES:
+            message = (
+                f"the API key of endpoint '{endpoint}' is none: {where} holds {KEY_MAX_BYTES} bytes or more"
+            )
+            hint = "keep the bare key there, and nothing else"
+            raise AuthError(one_line(message), hint=hint, endpoint=endpoint)
         if not all("!" <= char <= "~" for char in key):
             raise AuthError(
                 one_line(
