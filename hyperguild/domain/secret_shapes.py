@@ -1,0 +1,163 @@
+"""The shapes of well-known keys: what is a secret wherever it stands, by how it looks.
+
+A shape is strict on purpose: a commit hash, a UUID or `sk-learn` in a stored answer must stay readable.
+Every pattern runs in linear time: it is tried only where one of its beginnings stands, its open-ended parts
+are possessive, and what it goes back over, or looks ahead for, has a bounded length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of key: a pattern, and the literals with one of which every match begins.
+
+    What group `secret` matched is the secret; where there is no such group, the whole match is.
+    """
+
+    kind: str
+    starts: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where secrets of this kind stand, start and end, in order and apart."""
+        found = sorted(match.span() + match.span(self._group) for match in self._matches(text))
+        apart: list[tuple[int, int]] = []
+        past = 0
+        for start, end, secret_start, secret_end in found:
+            if start >= past:
+                apart.append((secret_start, secret_end))
+                past = end
+        return apart
+
+    def is_whole(self, text: str) -> bool:
+        """Tell whether the text is one such secret and nothing else."""
+        return text.startswith(self.starts) and self.spans(text) == [(0, len(text))]
+
+    @property
+    def _group(self) -> str | int:
+        return "secret" if "secret" in self.pattern.groupindex else 0
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        # Finding the literal first is many times faster than a search with the pattern.
+        for literal in self.starts:
+            at = text.find(literal)
+            while at >= 0:
+                match = self.pattern.match(text, at)
+                if match is not None:
+                    yield match
+                at = text.find(literal, at + 1 if match is None else match.end())
+
+
+def shape(kind: str, starts: tuple[str, ...], pattern: str) -> Shape:
+    """Return the shape with its pattern compiled."""
+    return Shape(kind, starts, re.compile(pattern))
+
+
+_NOT_INSIDE_WORD = r"(?<![A-Za-z0-9])"
+_ENDS = r"(?![A-Za-z0-9_-])"
+_DIGIT_AHEAD = r"(?=[A-Za-z_-]{0,200}[0-9])"
+_PEM_GAP = r"(?:[\s\"',]|\\[nr]?){0,16}+"
+
+
+def _token(kind: str, starts: tuple[str, ...], rest: str) -> Shape:
+    """Return the shape of keys that vendors mark with a beginning of their own; `rest` is what follows."""
+    beginning = "|".join(map(re.escape, starts))
+    return shape(kind, starts, rf"{_NOT_INSIDE_WORD}(?:{beginning}){rest}{_ENDS}")
+
+
+SHAPES = (
+    shape(
+        "private-key",
+        ("-----BEGIN ",),
+        # Header lines (Proc-Type, Version), then lines of base64, which may stand escaped in a string
+        # literal. The end may be missing: an answer that was cut off still holds half a key.
+        r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:(?:\s|\\[nr]){0,4}[A-Za-z-]{1,30}: [^\n\\]{0,200}){0,8}+"
+        rf"(?>(?:{_PEM_GAP}[A-Za-z0-9+/=]{{16,}}+)+)"
+        rf"(?:{_PEM_GAP}[A-Za-z0-9+/=]{{0,76}}+{_PEM_GAP}"
+        r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?",
+    ),
+    shape(
+        "password",
+        ("://",),
+        # scheme://user:password@host. What a template fills in (`${X}`, `{x}`, `<x>`, `%s`) is no password.
+        r"://[^\s:/@\"'`<>]{0,128}+:(?!\[secret:|[${<*]|%[s(])"
+        r"(?P<secret>[^\s/?#\"'`<>]{1,256})(?=@[A-Za-z0-9\[])",
+    ),
+    shape(
+        "bearer",
+        ("Bearer", "bearer"),
+        # The token68 of RFC 9110, section 11.2; without a digit it is more likely a word of prose or code.
+        rf"{_NOT_INSIDE_WORD}[Bb]earer[ \t]{{1,4}}(?=[A-Za-z_.~+/-]{{0,200}}[0-9])"
+        r"(?P<secret>[A-Za-z0-9._~+/-]{16,}+=*+)",
+    ),
+    shape(
+        "jwt",
+        ("eyJ",),
+        r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{10,}+",
+    ),
+    shape("anthropic", ("sk-ant-",), rf"{_NOT_INSIDE_WORD}sk-ant-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"),
+    shape(
+        "api-key",
+        ("sk-",),
+        # OpenAI and the many servers that copied its keys. Without a known second word, only one unbroken
+        # run counts: sk-toggleable__content-1 is a class of a style sheet.
+        rf"{_NOT_INSIDE_WORD}sk-(?:(?:proj|svcacct|admin|None|or|or-v1)-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"
+        r"|(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{20,}+)",
+    ),
+    shape(
+        "github",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        rf"{_NOT_INSIDE_WORD}(?:gh[pousr]_[A-Za-z0-9]{{36,255}}+|github_pat_[A-Za-z0-9_]{{22,255}}+)",
+    ),
+    shape("aws", ("AKIA", "ASIA"), rf"{_NOT_INSIDE_WORD}A[KS]IA[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
+    shape("google", ("AIza",), rf"{_NOT_INSIDE_WORD}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
+    _token("google", ("GOCSPX-",), r"[A-Za-z0-9_-]{28}"),
+    shape(
+        "slack",
+        ("xox", "xapp-"),
+        rf"{_NOT_INSIDE_WORD}(?:xox[a-z]|xapp)-{_DIGIT_AHEAD}[A-Za-z0-9-]{{10,}}+",
+    ),
+    shape(
+        "slack",
+        ("hooks.slack.com/",),
+        r"hooks\.slack\.com/services/(?P<secret>T[A-Z0-9]{6,16}/B[A-Z0-9]{6,16}/[A-Za-z0-9]{20,40}+)",
+    ),
+    shape("huggingface", ("hf_",), rf"{_NOT_INSIDE_WORD}hf_[A-Za-z0-9]{{34,64}}+(?![A-Za-z0-9_])"),
+    shape("gitlab", ("glpat-",), rf"{_NOT_INSIDE_WORD}glpat-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"),
+    shape("groq", ("gsk_",), rf"{_NOT_INSIDE_WORD}gsk_(?=[A-Za-z]{{0,200}}[0-9])[A-Za-z0-9]{{40,}}+"),
+    shape(
+        "stripe",
+        ("sk_live_", "rk_live_", "sk_test_", "rk_test_"),
+        rf"{_NOT_INSIDE_WORD}[sr]k_(?:live_[A-Za-z0-9]{{16,}}+"
+        r"|test_(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{24,}+)",
+    ),
+    _token("stripe", ("whsec_",), r"(?=[A-Za-z+/]{0,200}[0-9])[A-Za-z0-9+/]{24,}+"),
+    # Formats that their vendors document, or that secret scanning at code hosts looks for.
+    _token("npm", ("npm_",), r"(?=[A-Za-z]{0,36}[0-9])[A-Za-z0-9]{36}"),
+    _token("pypi", ("pypi-AgE",), r"[A-Za-z0-9_-]{50,}+"),
+    _token("sendgrid", ("SG.",), r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}"),
+    _token("digitalocean", ("dop_v1_", "doo_v1_", "dor_v1_"), r"[a-f0-9]{64}"),
+    _token("shopify", ("shpat_", "shpca_", "shppa_", "shpss_"), r"[a-fA-F0-9]{32}"),
+    _token("twilio", ("SK",), r"[a-f0-9]{32}"),
+    _token("mailgun", ("key-",), r"(?=[a-f]{0,31}[0-9])[a-f0-9]{32}"),
+    _token("databricks", ("dapi",), r"[a-f0-9]{32}"),
+    _token("vault", ("hvs.", "hvb."), rf"{_DIGIT_AHEAD}[A-Za-z0-9_-]{{24,}}+"),
+    _token("age", ("AGE-SECRET-KEY-1",), r"[A-Z0-9]{58}"),
+    _token("xai", ("xai-",), r"(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{60,}+"),
+    _token("perplexity", ("pplx-",), r"(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{40,}+"),
+    _token("replicate", ("r8_",), r"[A-Za-z0-9]{37}"),
+    _token("linear", ("lin_api_",), r"[A-Za-z0-9]{32,64}+"),
+    _token("grafana", ("glsa_",), r"[A-Za-z0-9]{32}_[a-f0-9]{8}"),
+    _token("docker", ("dckr_pat_",), r"[A-Za-z0-9_-]{20,40}+"),
+    _token("tailscale", ("tskey-",), rf"{_DIGIT_AHEAD}[A-Za-z0-9-]{{20,}}+"),
+    _token("figma", ("figd_",), r"[A-Za-z0-9_-]{36,64}+"),
+    # NUMBER:AA…: the number alone is the bot's name.
+    shape("telegram", (":AA",), r"(?<=[0-9]{8}):(?P<secret>AA[A-Za-z0-9_-]{33})(?![A-Za-z0-9_-])"),
+)
+"""Every shape; two may have one kind."""
