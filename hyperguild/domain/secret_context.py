@@ -1,0 +1,251 @@
+"""Secrets that are known by what stands around them: `PASSWORD=…`, `"api_key": "…"`, `Basic …`.
+
+Made for code, which is full of tokens, keys and passwords that are none: a name must be telling, and its
+value must not be an example, a reference, a word or an expression. Linear: the roots of telling names are
+found as literals, and around each a bounded part of the text is looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+from hyperguild.domain.secret_shapes import Shape, shape
+from hyperguild.domain.secret_values import (
+    SHORTEST,
+    SHORTEST_KEY,
+    SHORTEST_TOKEN,
+    NameKind,
+    is_distinct,
+    is_made_up,
+    is_password,
+    is_random,
+    is_reference,
+)
+
+Span = tuple[int, int]
+
+_ROOTS = ("pass", "pwd", "secret", "token", "key", "credential", "_pat")
+_NAME_MAX = 64
+
+_PASSWORD_ENDS = ("password", "passwd", "passphrase", "pwd")
+_TOKEN_ENDS = ("token", "secret", "credential", "credentials")
+_KEY_ENDS = tuple(
+    f"{word}key" for word in ("api", "access", "secret", "private", "account", "auth", "shared")
+)
+_BEFORE_KEY = frozenset(
+    "api access secret private auth account shared encryption signing master service deploy storage app".split()
+)
+_NO_SECRET = frozenset(
+    # What follows or precedes the word where the value is about a secret, or is no secret at all.
+    """url uri name id ids length len min max count limit limits size ttl expiry expires expiration expired
+    timeout type path file filename dir folder field label placeholder hint regex pattern policy format header
+    prefix suffix env var variable ref arn algorithm algo hash hashed sha sha1 sha256 sha512 md5 digest checksum
+    fingerprint endpoint column index version schema class classname style kind usage tokens public primary
+    foreign cache sort partition row map dict object next page continuation cancellation design sync pad eos
+    bos unk stop mask separator error message msg title text description reset forgot strength required
+    enabled helper provider service manager handler validator generator factory test""".split()  # noqa: SIM905
+) - {"service", "test"}
+
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_HEAD = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
+_REST = re.compile(r"[A-Za-z0-9_-]{0,40}+")
+_OPERATOR = re.compile(
+    r"(?P<close>\\?[\"'`]\]?|\]|\[[0-9]{0,4}\])?"
+    r"(?P<annotation>[ \t]{0,2}:[ \t]{0,2}[&A-Za-z_][&A-Za-z0-9_.|\[\]' ]{0,40}?(?=[ \t]{0,2}=[^=]))?"
+    r"(?P<gap>[ \t]{0,8}+)"
+    r"(?P<op>,?[ \t\n]{1,24}[\"']?value[\"']?[ \t]{0,2}[:=]|:=|=>|={1,3}|!={1,2}|:|>|\(|,|(?=[^\s\"'`=:,>(]))"
+    r"(?P<after>[ \t]{0,8}+)"
+)
+_VALUE = re.compile(
+    r"[rbfuRBFU@]{0,2}(?:"
+    r"\"(?P<double>(?:[^\"\\\n]|\\.){1,1024}+)\""
+    r"|'(?P<single>(?:[^'\\\n]|\\.){1,1024}+)'"
+    r"|`(?P<back>[^`\n]{1,1024}+)`)"
+    r"|\\\"(?P<escaped>[^\"\\\n]{1,1024}+)\\\""
+    r"|(?P<bare>[^\s\"'`]{1,1024}+)"
+)
+_QUOTED = ("double", "single", "back", "escaped")
+_BARE_ENDS = re.compile(r"[,;&<>(){}\[\]|\\]")
+_ELEMENT = re.compile(r"(?P<value>[^<>\s]{1,512}+)</")
+_LINE_HEAD = re.compile(r"(?:^|\n)[ \t]{0,16}(?:(?:export|set|ENV|ARG|-|-e|--env)[ \t]{1,4})?[\"']?\Z")
+_LINE_HEAD_MAX = 32
+_LINE_END = re.compile(r"[ \t\r]{0,16}(?:\n|\Z|#)")
+
+_BASIC = shape("basic", ("Basic ", "basic "), r"[Bb]asic[ ]{1,4}(?P<secret>[A-Za-z0-9+/]{6,1024}+={0,2})")
+_CURL = shape(
+    "password",
+    ("-u ", "--user "),
+    r"--?u(?:ser)?[ ]{1,4}[\"']?[^\s:\"'$]{1,64}:(?P<secret>[^\s\"'$]{6,256}+)",
+)
+_SCHEME = shape(
+    "token",
+    ("uthorization",),
+    # Schemes of their own: `Authorization: token …`, `Authorization: ApiKey …`; what has none follows at once.
+    r"uthorization[\"']?[ ]{0,4}[:=][ ]{0,4}[\"']?(?:[Tt]oken|[Aa]pi-?[Kk]ey|[Kk]ey)[ ]{1,4}(?:token=)?[\"']?"
+    r"(?P<secret>[A-Za-z0-9._~+/=-]{12,512}+)",
+)
+
+
+def context_spans(text: str) -> list[Span]:
+    """Return where secrets stand that their surroundings give away, start and end; they may overlap."""
+    lowered = text.replace("İ", "I").lower()  # the one character whose lower case is two
+    spans = list(_named(text, lowered))
+    spans += [span for span in _BASIC.spans(text) if _is_basic(text[slice(*span)])]
+    spans += [span for span in _strings(_CURL, text) if is_password(text[slice(*span)])]
+    spans += [span for span in _strings(_SCHEME, text) if is_random(text[slice(*span)], SHORTEST_TOKEN)]
+    return spans
+
+
+def _strings(one: Shape, text: str) -> Iterator[Span]:
+    for start, end in one.spans(text):
+        value = text[start:end]
+        if not is_made_up(value) and not is_reference(value):
+            yield start, end
+
+
+def _is_basic(value: str) -> bool:
+    """Tell whether it is `user:password` in base64, as RFC 7617 has it."""
+    try:
+        said = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return False
+    password = said.partition(":")[2]
+    return ":" in said and said.isprintable() and bool(password) and not _FILLER.fullmatch(password)
+
+
+_FILLER = re.compile(r"pass(?:word)?|<.*>|\$.*|\{.*\}|x{3,}|\*+")
+
+
+def _named(text: str, lowered: str) -> Iterator[Span]:
+    looked_at = -1
+    for at in _roots(lowered):
+        if at < looked_at:
+            continue  # the same name holds two roots
+        start = at - len(_last(_HEAD, text, at, _NAME_MAX))
+        end = _end(_REST, text, at)
+        looked_at = end
+        kind = _kind(text[start:end])
+        span = None if kind is None else _value_of(text, start, end, kind)
+        if span is not None:
+            yield span
+
+
+def _roots(lowered: str) -> Iterator[int]:
+    places: list[int] = []
+    for root in _ROOTS:
+        at = lowered.find(root)
+        while at >= 0:
+            places.append(at)
+            at = lowered.find(root, at + len(root))
+    return iter(sorted(places))
+
+
+def _kind(name: str) -> NameKind | None:
+    """Return what the name promises, None where it is not the name of a secret."""
+    parts = [part.lower() for part in _PARTS.findall(name)]
+    if not parts or any(part in _NO_SECRET for part in parts):
+        return None
+    if any(part == "pass" or part.endswith(_PASSWORD_ENDS) for part in parts):
+        return "password"
+    before = ["", *parts]
+    if any(
+        part.endswith((*_TOKEN_ENDS, *_KEY_ENDS)) or (part == "key" and before[place] in _BEFORE_KEY)
+        for place, part in enumerate(parts)
+    ):
+        return "token"
+    loud = name.replace("-", "").isupper() and len(parts) > 1
+    return "key" if loud and parts[-1] in {"key", "pat"} else None
+
+
+def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
+    """Return where the value is that the name at `start` to `end` is given, None where it is no secret."""
+    operator = _OPERATOR.match(text, end)
+    if operator is None:
+        return None
+    op, name = operator["op"], text[start:end]
+    if op == ">":
+        element = _ELEMENT.match(text, operator.end()) if text[start - 1 : start] == "<" else None
+        return _if_secret(text, element.span("value"), kind) if element and not operator["gap"] else None
+    value = _VALUE.match(text, operator.end())
+    if value is None:
+        return None
+    quoted = next((group for group in _QUOTED if value[group] is not None), None)
+    if quoted is not None:
+        if op == "" or (op == "," and not operator["close"]):
+            return None
+        return _if_secret(text, value.span(quoted), kind)
+    if op in {"(", ","} or (op == "" and not (name.startswith("--") and operator["gap"])):
+        return None
+    return _bare(text, value.span("bare"), kind, operator, start)
+
+
+def _if_secret(text: str, span: Span, kind: NameKind) -> Span | None:
+    value = text[slice(*span)]
+    if is_made_up(value) or is_reference(value):
+        return None
+    fits = {
+        "password": is_password(value),
+        "token": is_random(value, SHORTEST_TOKEN),
+        "key": is_random(value, SHORTEST_KEY),
+    }
+    return span if fits[kind] else None
+
+
+def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_start: int) -> Span | None:
+    """Return where an unquoted value is: the rest of a line of .env as it is, elsewhere what looks drawn."""
+    name = text[name_start : operator.start()]
+    spaced = bool(operator["gap"] or operator["after"])
+    begins_line = _last(_LINE_HEAD, text, name_start, _LINE_HEAD_MAX) or name_start == 0
+    if operator["op"] == "=" and not spaced and name.isupper() and begins_line:
+        return _of_env_line(text, span, kind)
+    start, end = span
+    cut = _BARE_ENDS.search(text, start, end)
+    if cut is not None:
+        if cut[0] in "([{<" or cut.start() == start:
+            return None  # an expression
+        end = cut.start()
+    value = text[start:end].rstrip(".:")
+    span = (start, start + len(value))
+    if is_made_up(value) or is_reference(value):
+        return None
+    alone = begins_line and operator["op"] == ":" and _LINE_END.match(text, end)
+    if kind == "password":
+        drawn = is_password(value) and not value.isdigit()
+        code = value.isidentifier() and not alone and _changes(value) < 2
+        return span if drawn and not code else None
+    return span if is_random(value, SHORTEST_TOKEN if kind == "token" else SHORTEST_KEY) else None
+
+
+def _of_env_line(text: str, span: Span, kind: NameKind) -> Span | None:
+    value = text[slice(*span)].rstrip(";")
+    span = (span[0], span[0] + len(value))
+    if len(value) < SHORTEST or is_made_up(value) or is_reference(value) or value.endswith(("()", ")")):
+        return None
+    if kind == "password":
+        return span
+    if kind == "token":
+        return span if is_distinct(value) and not value.isdigit() and not _SNAKE.match(value) else None
+    return span if is_random(value, SHORTEST_KEY) else None
+
+
+_SNAKE = re.compile(r"[a-z]+(?:[_.-][a-z]+)+$|/[\w./-]+$")
+
+
+def _changes(value: str) -> int:
+    """Count how often digits and letters alternate."""
+    kinds = [char.isdigit() for char in value]
+    return sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+
+
+def _last(pattern: re.Pattern[str], text: str, at: int, most: int) -> str:
+    """Return what the pattern, which ends in an end of text, finds just before `at`, in `most` characters."""
+    match = pattern.search(text[max(0, at - most) : at])
+    return match[0] if match else ""
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at

@@ -1,0 +1,106 @@
+"""Whether a value that stands beside a telling name is a secret: not an example, a reference or a word."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Literal
+
+NameKind = Literal["password", "token", "key"]
+"""What a name promises: a password may be short and plain, a token is long and random; `key` says little."""
+
+SHORTEST = 6
+"""Characters of a password; shorter ones are replaced nowhere, for they stand in ordinary text too."""
+
+SHORTEST_TOKEN = 12
+SHORTEST_KEY = 16
+
+_EXAMPLE_WORDS = frozenset(
+    """your changeme changeit change placeholder example dummy sample redacted fake insert replace todo fixme
+    mock lorem secret secrets password passwords passwd pass pwd passphrase token tokens key apikey
+    credentials string value none null nil undefined true false required optional hidden masked test foo bar
+    baz foobar user username admin""".split()  # noqa: SIM905  # a list of them is three times as long
+)
+_TELLING = frozenset(
+    "your changeme changeit placeholder example dummy sample redacted fake insert replace todo fixme".split()
+)
+_FILLED_IN = re.compile(
+    r"\$\{|\$\(|\{\{|\{[A-Za-z_]*\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_|x{4}|X{4}|\*{3}"
+    r"|\.\.\.|…|•"
+)
+"""What a template fills in, what somebody crossed out, and placeholders of ours."""
+
+_REFERENCE = re.compile(
+    r"\$[A-Za-z_0-9@]|%[A-Za-z_]+%$|[A-Za-z_][A-Za-z0-9_]*(?:\??\.[A-Za-z_][A-Za-z0-9_]*)+$"
+    r"|(?:process\.env|os\.environ|ENV|env|secrets|vars|vault|arn|op|ssm|file|https?|urn|data|blob):"
+    r"|!|&[a-z]|@[A-Za-z]+/|\^|/\^"
+)
+"""What a value that refers to another begins with: `$NAME`, `config.password`, `vault:…`, a URL, a regex."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://")
+_COLOR = re.compile(r"#[0-9A-Fa-f]{3,8}$")
+_RULE = re.compile(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
+_WORDY = re.compile(r"[A-Za-z]{0,24}[0-9]{0,6}$")
+_SEPARATORS = re.compile(r"[-_./:@+ \\]+")
+_FILE = re.compile(
+    r"[^=+]*\.(?:pem|key|crt|cer|json|ya?ml|txt|env|py|js|ts|go|rs|java|toml|ini|p12|pfx|html?)$"
+)
+
+
+def is_made_up(value: str) -> bool:
+    """Tell whether the value stands for a secret: an example, a template's gap, something crossed out."""
+    if _FILLED_IN.search(value) or len(set(value)) < 3:
+        return True
+    words = [part.rstrip("0123456789") for part in _SEPARATORS.split(value.lower().strip("<>[](){}"))]
+    words = [word for word in words if word]
+    return any(word in _TELLING for word in words) or all(word in _EXAMPLE_WORDS for word in words)
+
+
+def is_reference(value: str) -> bool:
+    """Tell whether the value names where a secret is, or is code, an address, a file or a color."""
+    return any(pattern.match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE))
+
+
+def is_wordy(value: str) -> bool:
+    """Tell whether the value is words and short numbers, as names, paths and versions are."""
+    parts = _SEPARATORS.split(value)
+    return all(_WORDY.match(part) for part in parts) and (len(parts) > 1 or len(value) <= 24)
+
+
+def is_random(value: str, shortest: int) -> bool:
+    """Tell whether the value looks drawn: long enough, with digits among letters, no words, much entropy."""
+    if len(value) < shortest or any(char.isspace() for char in value) or is_wordy(value):
+        return False
+    digits = sum(char.isdigit() for char in value)
+    letters = sum(char.isalpha() for char in value)
+    if not digits:
+        mixed = any(char.islower() for char in value) and any(char.isupper() for char in value)
+        return mixed and len(value) >= 24 and entropy(value) >= 4.0
+    return letters > 0 and entropy(value) >= 2.8
+
+
+def is_password(value: str) -> bool:
+    """Tell whether a quoted value may be a password: at least 6 characters, and not just a word."""
+    if len(value) < SHORTEST or any(char.isspace() for char in value) or _RULE.match(value):
+        return False
+    if value.isdigit():
+        return True
+    if not any(char.isalpha() for char in value):
+        return False
+    within = value[1:-1]
+    return any(char.isdigit() for char in value) or any(char in "!@#$%^&*?~=+" for char in within)
+
+
+def entropy(value: str) -> float:
+    """Return the Shannon entropy of its characters, in bits each."""
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
+
+
+def is_distinct(value: str) -> bool:
+    """Tell whether the value is a secret also where no name stands beside it: no word, and no number."""
+    return (
+        len(value) >= SHORTEST
+        and any(char.isalpha() for char in value)
+        and any(not char.isalpha() for char in value)
+    )
