@@ -34,6 +34,8 @@ from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
+from hyperguild.inference.redacting import RedactingClient
+from hyperguild.inference.redaction import Redactor
 from hyperguild.orchestration.resume import Continuation
 from hyperguild.orchestration.walk import Tools, walk
 from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore, Tool
@@ -138,6 +140,7 @@ async def open_guild(
         keys = KeyRing(env, scrubber.learn)
         stack.push_async_callback(keys.aclose)
         clients: dict[str, ModelClient] = {}
+        redactor = Redactor(configuration.redaction, scrubber, os.urandom(32), clock.monotonic)
         hosts: dict[str, ModelHost] = {}
         embedded: dict[str, EmbeddedClient] = {}
         for endpoint in configuration.endpoints.values():
@@ -150,7 +153,7 @@ async def open_guild(
             else:
                 client = open_client(endpoint, keys=keys, transport_factory=transport)
             stack.push_async_callback(client.aclose)
-            clients[endpoint.name] = client
+            clients[endpoint.name] = RedactingClient(client, redactor)
         swap_probe = LlamaSwapProbe(keys, clock, transport)
         stack.push_async_callback(swap_probe.aclose)
         probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})

@@ -151,16 +151,6 @@ def warning_of_guess(configuration: Configuration, name: str | None) -> str | No
     return f"{missing}{did_you_mean(name, known)} asking {endpoint} for it"
 
 
-def unkept_promises(chain: Chain) -> tuple[str, ...]:
-    """Say what chains.yaml asks for and nobody does yet: a protection must not be taken for granted."""
-    endpoints = {tier.model.endpoint.name: tier.model.endpoint for tier in chain.tiers}
-    return tuple(
-        f"redact: always of endpoint {endpoint.name} is not acted upon in this version"
-        for endpoint in endpoints.values()
-        if endpoint.redact == "always"
-    )
-
-
 def turns_of(runs: Iterable[StoredRun]) -> tuple[Message, ...]:
     """Return the accepted turns of a session's runs, to be put before a task, as far as they are stored.
 

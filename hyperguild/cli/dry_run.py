@@ -32,7 +32,7 @@ async def preview(
     `swap` says that asking this model would load it in place of a model of this chain that is loaded now.
     Only what is loaded is asked; no model is called.
     """
-    chain = request.chain
+    chain, redaction = request.chain, configuration.redaction
     rows: list[dict[str, Any]] = []
     async with open_guild(configuration, env, Scrubber()) as guild:
         states = {tier.model.name: await guild.caller.warm_state(tier.model) for tier in chain.tiers}
@@ -62,6 +62,7 @@ async def preview(
                 "warm_state": state,
                 "swap": state == "cold" and _evicts(tier.model, ready),
                 "verified": tier.verify,
+                "redacted": redaction.applies_to(tier.model),
                 "input_tokens": tokens,
                 "max_cost_usd": worst_cost_usd(chain, tier, tokens),
                 "skip": None if blocked is None else {"cause": blocked.cause, "reason": blocked.reason},
@@ -75,6 +76,7 @@ async def preview(
             {
                 "model": model.name,
                 "warm_state": judge_states[model.name],
+                "redacted": redaction.applies_to(model),
                 "swap": judge_states[model.name] == "cold" and _evicts(model, ready),
                 "max_cost_usd": _verdict_cost_usd(chain, model, tokens),
             }
@@ -111,6 +113,9 @@ def print_preview(plan: dict[str, Any], page: Page) -> None:
         for line in table:
             cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
             page.row(("  ".join(cells).rstrip(), ""))
+    redacted = [row["model"] for row in (*plan["tiers"], *plan["judges"]) if row["redacted"]]
+    if redacted:
+        page.add((f"without secrets: {', '.join(dict.fromkeys(redacted))}", ""), hang=2)
     for row in plan["tiers"]:
         if row["skip"]:
             page.add((f"{row['model']} would be skipped: {row['skip']['reason']}", ""), hang=2)

@@ -50,7 +50,6 @@ from hyperguild.requests import (
     recorded_chain_options,
     recorded_tool_options,
     turns_of,
-    unkept_promises,
     warning_of_guess,
     work_order,
 )
@@ -185,9 +184,6 @@ def execute_series(
 
     A run that ends without an answer does not end the series. Raises as `execute` does, but for `RunError`.
     """
-    for chain in {request.chain.name: request.chain for request in series.requests}.values():
-        for warning in unkept_promises(chain):
-            _warn(warning)
     with Interruption() as interruption:
         job = _Job(settings, configuration, output, interruption)
         try:

@@ -13,6 +13,7 @@ from hyperguild.config.wording import did_you_mean, listed, quoted
 from hyperguild.domain.chain import Chain, Endpoint, LogPolicy, Model, VerifierSpec
 from hyperguild.domain.hooks import CommandHook, HookKind
 from hyperguild.domain.mcp import McpServer
+from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.errors import ConfigError
 
 
@@ -34,6 +35,7 @@ class Configuration:
     mcp_servers: Mapping[str, McpServer]
     hooks: Mapping[HookKind, tuple[CommandHook, ...]]
     powers: tuple[Power, ...]
+    redaction: RedactionPolicy
 
     def chain_for(self, skill: str, name: str | None = None) -> Chain:
         """Return the named chain; else the skill's, else `default`, else the only one.

@@ -87,6 +87,7 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
         mcp_servers=servers,
         hooks=hooks,
         powers=powers_of(table.endpoints, verifiers, servers, hooks, texts, agent_policies(raw, report)),
+        redaction=raw.redaction.policy(),
     )
 
 

@@ -36,6 +36,7 @@ from hyperguild.config.schema_parts import (
     refused,
 )
 from hyperguild.config.schema_provider_tools import ProviderTools
+from hyperguild.config.schema_redaction import Redaction
 
 
 class _AnyEndpoint(Entry):
@@ -393,4 +394,7 @@ class ChainsFile(Entry):
     )
     hooks: Hooks | None = Field(None, description="Programs that see what attempts do, and may change it.")
     skills: dict[Name, Skill] | None = Field(None, description="Which chain a skill uses; else default.")
+    redaction: Redaction = Field(
+        Redaction(), description="What is taken out of prompts that go to tiers which are not local."
+    )
     log: Log = Field(Log(), description="What is stored.")

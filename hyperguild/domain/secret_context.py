@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from hyperguild.domain.secret_shapes import Shape, shape
 from hyperguild.domain.secret_values import (
@@ -36,15 +37,16 @@ _KEY_ENDS = tuple(
     f"{word}key" for word in ("api", "access", "secret", "private", "account", "auth", "shared")
 )
 _BEFORE_KEY = frozenset(
-    "api access secret private auth account shared encryption signing master service deploy storage app".split()
+    """api access secret private auth account shared encryption signing master service deploy storage
+    app""".split()  # noqa: SIM905  # a list of them is three times as long
 )
 _NO_SECRET = frozenset(
     # What follows or precedes the word where the value is about a secret, or is no secret at all.
     """url uri name id ids length len min max count limit limits size ttl expiry expires expiration expired
-    timeout type path file filename dir folder field label placeholder hint regex pattern policy format header
-    prefix suffix env var variable ref arn algorithm algo hash hashed sha sha1 sha256 sha512 md5 digest checksum
-    fingerprint endpoint column index version schema class classname style kind usage tokens public primary
-    foreign cache sort partition row map dict object next page continuation cancellation design sync pad eos
+    timeout type path file filename dir folder field label placeholder hint regex pattern policy format
+    header prefix suffix env var variable ref arn algorithm algo hash hashed sha sha1 sha256 sha512 md5 digest
+    checksum fingerprint endpoint column index version schema class classname style kind usage tokens
+    public primary foreign cache sort partition row map dict object next page continuation cancellation design sync pad eos
     bos unk stop mask separator error message msg title text description reset forgot strength required
     enabled helper provider service manager handler validator generator factory test""".split()  # noqa: SIM905
 ) - {"service", "test"}
@@ -83,7 +85,7 @@ _CURL = shape(
 _SCHEME = shape(
     "token",
     ("uthorization",),
-    # Schemes of their own: `Authorization: token …`, `Authorization: ApiKey …`; what has none follows at once.
+    # Schemes of their own: `Authorization: token …`, `Authorization: ApiKey …`.
     r"uthorization[\"']?[ ]{0,4}[:=][ ]{0,4}[\"']?(?:[Tt]oken|[Aa]pi-?[Kk]ey|[Kk]ey)[ ]{1,4}(?:token=)?[\"']?"
     r"(?P<secret>[A-Za-z0-9._~+/=-]{12,512}+)",
 )
@@ -237,7 +239,7 @@ _SNAKE = re.compile(r"[a-z]+(?:[_.-][a-z]+)+$|/[\w./-]+$")
 def _changes(value: str) -> int:
     """Count how often digits and letters alternate."""
     kinds = [char.isdigit() for char in value]
-    return sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    return sum(one != other for one, other in pairwise(kinds))
 
 
 def _last(pattern: re.Pattern[str], text: str, at: int, most: int) -> str:

@@ -23,7 +23,8 @@ _EXAMPLE_WORDS = frozenset(
     baz foobar user username admin""".split()  # noqa: SIM905  # a list of them is three times as long
 )
 _TELLING = frozenset(
-    "your changeme changeit placeholder example dummy sample redacted fake insert replace todo fixme".split()
+    """your changeme changeit placeholder example dummy sample redacted fake insert replace todo
+    fixme""".split()  # noqa: SIM905  # as above
 )
 _FILLED_IN = re.compile(
     r"\$\{|\$\(|\{\{|\{[A-Za-z_]*\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_|x{4}|X{4}|\*{3}"

@@ -41,7 +41,7 @@ class RedactingClient:
         self._redactor = redactor
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
-        """See `ModelClient.stream`. Raises `BadRequestError` where the patterns of `redaction:` take too long."""
+        """See `ModelClient.stream`. Raises `BadRequestError` where configured patterns take too long."""
         if not self._redactor.applies_to(request.model):
             return self._inner.stream(request)
         return self._redacted(request)
@@ -85,7 +85,7 @@ class _Answer:
         # An answer that is bound to a schema is JSON, and a secret may hold a quote or a line end.
         self._text = Restorer(redacted.originals, in_json=redacted.request.response_schema is not None)
         self._reasoning = Restorer(redacted.originals)
-        self._calls: dict[int, Restorer] = {}
+        self._calls: dict[int, tuple[str, Restorer]] = {}
 
     def take(self, part: StreamPart) -> Iterator[StreamPart]:
         match part:
@@ -96,9 +96,14 @@ class _Answer:
                 restored = self._reasoning.feed(text)
                 yield ReasoningDelta(restored) if restored else KeepAlive()
             case ToolCallDelta(index=index, arguments=arguments):
-                if index not in self._calls:
-                    self._calls[index] = Restorer(self._originals, in_json=True)
-                yield replace(part, arguments=self._calls[index].feed(arguments))
+                known, call = self._calls.get(index, ("", None))
+                if call is not None and part.id and known and part.id != known:
+                    # The assembly of calls begins another one here: some servers count none of them.
+                    yield from _flushed(index, call)
+                    call = None
+                call = call or Restorer(self._originals, in_json=True)
+                self._calls[index] = (part.id or known, call)
+                yield replace(part, arguments=call.feed(arguments))
             case SourcesNamed(sources=sources):
                 whole = self._reasoning.whole
                 yield SourcesNamed(
@@ -116,6 +121,10 @@ class _Answer:
             yield ReasoningDelta(rest)
         if rest := self._text.flush():
             yield TextDelta(rest)
-        for index, call in self._calls.items():
-            if rest := call.flush():
-                yield ToolCallDelta(index, arguments=rest)
+        for index, (_, call) in self._calls.items():
+            yield from _flushed(index, call)
+
+
+def _flushed(index: int, call: Restorer) -> Iterator[ToolCallDelta]:
+    if rest := call.flush():
+        yield ToolCallDelta(index, arguments=rest)

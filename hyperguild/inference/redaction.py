@@ -1,8 +1,8 @@
 """Takes secrets out of a request before it leaves the machine.
 
-Each becomes a placeholder (`REDACTED_GITHUB_0a1b2c3d4e5f`): one word of letters, digits and underscores, which
-survives JSON, shells and Markdown. Its number is a hash of the secret under a key of this process: the same
-secret gets the same placeholder in every request, and nobody can compute one from the other. It is no
+Each becomes a placeholder (`REDACTED_GITHUB_0a1b2c3d4e5f`): one word of letters, digits and underscores,
+which survives JSON, shells and Markdown. Its number is a hash of the secret under a key of this process: the
+same secret gets the same placeholder in every request, and nobody can compute one from the other. It is no
 placeholder of the session log (`[secret:NAME]`, `hyperguild.domain.secrets`), which is for good.
 """
 
@@ -151,11 +151,9 @@ class Redactor:
         for name, pattern in self._patterns:
             group = "secret" if "secret" in pattern.groupindex else 0
             for text, finds in found.items():
-                left_s = ends_at - self._now_s()
+                left_s = max(ends_at - self._now_s(), 0.001)
                 try:
-                    if left_s <= 0:
-                        raise TimeoutError
-                    # `concurrent` lets go of the interpreter's lock, so that the event loop runs on meanwhile.
+                    # `concurrent` lets go of the interpreter's lock: the event loop runs on meanwhile.
                     matches = list(pattern.finditer(text, timeout=left_s, concurrent=True))
                 except TimeoutError as exc:
                     raise _too_slow(model, name) from exc

@@ -37,7 +37,7 @@ from hyperguild.library.choices import (
 )
 from hyperguild.library.stream import EventStream, Running
 from hyperguild.ports import Clock, EventSink, Question, SessionStore, Tool
-from hyperguild.requests import ConfiguredSkills, turns_of, unkept_promises, warning_of_guess
+from hyperguild.requests import ConfiguredSkills, turns_of, warning_of_guess
 from hyperguild.skills.catalog import SkillCatalog
 from hyperguild.skills.search_path import skill_search_path
 
@@ -146,7 +146,7 @@ class Guild:
             request = await asyncio.to_thread(self._material.request, skill, task, options)
             if request.work is not None and options.get("private", False):
                 request = dataclasses.replace(request, work=dataclasses.replace(request.work, private=True))
-            for warning in self._material.warnings(request, options.get("model")):
+            for warning in self._material.warnings(options.get("model")):
                 warnings.warn(warning, stacklevel=2)
             placed = await _in_session(store, request, options)
             return self._running.start(self._guild.run(placed, store, sink))
@@ -176,7 +176,7 @@ class Guild:
             stored = unfinished(await store.session_runs(await store.resolve_session(session)))
             means = self._material.means(self._guild)
             going = await asyncio.to_thread(going_on, stored, means, resume_terms(options))
-            for warning in (*going.warnings, *self._material.warnings(going.request, None)):
+            for warning in going.warnings:
                 warnings.warn(warning, stacklevel=2)
             return self._running.start(self._guild.run(going.request, store, sink, going.continuation))
 
@@ -213,9 +213,9 @@ class _Material:
             self.configuration, self.catalog.get, guild.scrubber, guild.ids.new_id, bool(self.functions)
         )
 
-    def warnings(self, request: RunRequest, model: str | None) -> tuple[str, ...]:
+    def warnings(self, model: str | None) -> tuple[str, ...]:
         guess = warning_of_guess(self.configuration, model)
-        return (*(() if guess is None else (guess,)), *unkept_promises(request.chain))
+        return () if guess is None else (guess,)
 
 
 class _Logs:

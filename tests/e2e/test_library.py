@@ -518,15 +518,6 @@ async def test_a_file_that_was_merely_found_must_be_trusted(
         assert (await guild.run("plain", "the task")).output == "one"
 
 
-async def test_a_protection_that_is_not_there_yet_is_warned_about(world: World) -> None:
-    world.says("one")
-    text = world.config.read_text(encoding="utf-8").replace("/openai/v1", '/openai/v1", redact: "always')
-    world.config.write_text(text, encoding="utf-8")
-    async with world.open() as guild:
-        with pytest.warns(UserWarning, match="redact: always of endpoint box is not acted upon"):
-            await guild.run("plain", "the task")
-
-
 # --- tools
 
 

@@ -223,15 +223,6 @@ class TestWhatIsSaid:
         assert KEY not in err
         assert "pass-0123456789" not in err
 
-    def test_a_protection_that_is_not_there_yet_is_not_promised(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        _, _, err = run(capsys, "run", "explain", "x", "--chain", "guarded")
-        warning = "warning: redact: always of endpoint guarded is not acted upon in this version"
-        assert err.splitlines().count(warning) == 1
-        _, _, err = run(capsys, "run", "explain", "x")
-        assert "redact" not in err
-
 
 class TestInterruption:
     @pytest.fixture(autouse=True)
