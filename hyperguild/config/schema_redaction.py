@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import regex
-from pydantic import AfterValidator, Field, Strict, StringConstraints
+from pydantic import AfterValidator, Field
 
-from hyperguild.config.schema_parts import Entry, Flag, Pattern, refused
+from hyperguild.config.schema_parts import Entry, Flag, Pattern, Text, refused
 from hyperguild.domain.redaction import RedactionPattern, RedactionPolicy
 
 
 def _finds_something(value: str) -> str:
     if regex.search(value, "", regex.MULTILINE) is not None:
         raise refused("must not match the empty text: it would match everywhere")
+    return value
+
+
+def _word(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", value):
+        raise refused("must be lower-case letters, digits, - and _, at most 40 of them")
     return value
 
 
@@ -28,8 +35,8 @@ def _apart(patterns: tuple[NamedPattern, ...]) -> tuple[NamedPattern, ...]:
 class NamedPattern(Entry):
     """Something to take out, and what its placeholders are called."""
 
-    name: Annotated[str, Strict(), StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = Field(
-        description="The word in its placeholders: lower case, digits, - and _."
+    name: Annotated[Text, AfterValidator(_word)] = Field(
+        description="The word in its placeholders: lower-case letters, digits, - and _."
     )
     regex: Annotated[Pattern, AfterValidator(_finds_something)] = Field(
         description="What is taken out (MULTILINE); of a match with a group named secret, that group."

@@ -24,6 +24,7 @@ from hyperguild.domain.secret_values import (
     is_password,
     is_random,
     is_reference,
+    is_wordy,
 )
 
 Span = tuple[int, int]
@@ -46,9 +47,10 @@ _NO_SECRET = frozenset(
     timeout type path file filename dir folder field label placeholder hint regex pattern policy format
     header prefix suffix env var variable ref arn algorithm algo hash hashed sha sha1 sha256 sha512 md5 digest
     checksum fingerprint endpoint column index version schema class classname style kind usage tokens
-    public primary foreign cache sort partition row map dict object next page continuation cancellation design sync pad eos
-    bos unk stop mask separator error message msg title text description reset forgot strength required
-    enabled helper provider service manager handler validator generator factory test""".split()  # noqa: SIM905
+    public primary foreign cache sort partition row map dict object next page continuation cancellation
+    design sync pad eos bos unk stop mask separator error message msg title text description reset
+    forgot strength required enabled helper provider service manager handler validator generator factory mgr
+    test""".split()  # noqa: SIM905
 ) - {"service", "test"}
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -176,7 +178,7 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
         return None
     quoted = next((group for group in _QUOTED if value[group] is not None), None)
     if quoted is not None:
-        if op == "" or (op == "," and not operator["close"]):
+        if op == "" or (op == "," and (not operator["close"] or is_wordy(value[quoted]))):
             return None
         return _if_secret(text, value.span(quoted), kind)
     if op in {"(", ","} or (op == "" and not (name.startswith("--") and operator["gap"])):

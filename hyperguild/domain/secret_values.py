@@ -28,9 +28,9 @@ _TELLING = frozenset(
 )
 _FILLED_IN = re.compile(
     r"\$\{|\$\(|\{\{|\{[A-Za-z_]*\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_|x{4}|X{4}|\*{3}"
-    r"|\.\.\.|…|•"
+    r"|\.\.\.|…|•|\[[A-Za-z0-9]-[A-Za-z0-9]|[Aa][Bb][Cc][Dd][Ee][Ff][Gg][Hh][Ii][Jj][Kk]"
 )
-"""What a template fills in, what somebody crossed out, and placeholders of ours."""
+"""What a template fills in or somebody crossed out, placeholders of ours, alphabets and patterns."""
 
 _REFERENCE = re.compile(
     r"\$[A-Za-z_0-9@]|%[A-Za-z_]+%$|[A-Za-z_][A-Za-z0-9_]*(?:\??\.[A-Za-z_][A-Za-z0-9_]*)+$"
@@ -40,6 +40,7 @@ _REFERENCE = re.compile(
 """What a value that refers to another begins with: `$NAME`, `config.password`, `vault:…`, a URL, a regex."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://")
+_PATH = re.compile(r"(?:~|\.{1,2})?/")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{3,8}$")
 _RULE = re.compile(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
 _WORDY = re.compile(r"[A-Za-z]{0,24}[0-9]{0,6}$")
@@ -55,11 +56,15 @@ def is_made_up(value: str) -> bool:
         return True
     words = [part.rstrip("0123456789") for part in _SEPARATORS.split(value.lower().strip("<>[](){}"))]
     words = [word for word in words if word]
-    return any(word in _TELLING for word in words) or all(word in _EXAMPLE_WORDS for word in words)
+    return any(word in _TELLING for word in words) or (
+        bool(words) and all(word in _EXAMPLE_WORDS for word in words)
+    )
 
 
 def is_reference(value: str) -> bool:
     """Tell whether the value names where a secret is, or is code, an address, a file or a color."""
+    if _PATH.match(value) and is_wordy(value):
+        return True
     return any(pattern.match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE))
 
 
