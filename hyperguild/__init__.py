@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         RunResult,
         SessionSummary,
         StoredRun,
+        UnrecordedRunError,
     )
     from hyperguild.domain.task import AttachedFile
     from hyperguild.domain.tools import ToolCall, ToolError, ToolResult
@@ -79,6 +80,7 @@ _PLACES = {
     "RunResult": "hyperguild.domain.records",
     "SessionSummary": "hyperguild.domain.records",
     "StoredRun": "hyperguild.domain.records",
+    "UnrecordedRunError": "hyperguild.domain.records",
     "AttachedFile": "hyperguild.domain.task",
     "ToolCall": "hyperguild.domain.tools",
     "ToolError": "hyperguild.domain.tools",
@@ -133,6 +135,7 @@ __all__ = [
     "ToolResult",
     "ToolReturned",
     "TrustError",
+    "UnrecordedRunError",
     "UsageError",
     "VerdictGiven",
     "Warned",

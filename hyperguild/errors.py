@@ -8,7 +8,8 @@
     ├── TrustError                  a discovered chains.yaml runs programs or sends keys (exit 3)
     ├── SkillError                  a skill is missing or its SKILL.md is refused (exit 3)
     ├── StoreError                  the session database cannot be used (exit 5)
-    │   └── StoreVersionError       it was written by a newer program (exit 3)
+    │   ├── StoreVersionError       it was written by a newer program (exit 3)
+    │   └── UnrecordedRunError (domain.records)  it failed during a run; carries the run's result
     ├── VerifierError               no verdict could be had
     ├── NonceError                  untrusted text cannot be fenced: the source of nonces is broken
     ├── ModelError                  no usable answer; has kind, status, retryable, model, tier

@@ -111,6 +111,12 @@ class KeptStep:
     finish_reason: str | None = None
     pending: tuple[ToolCall, ...] = ()
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether it ends with what the model said, no call among it and nothing asked of it after."""
+        last = self.messages[-1] if self.messages else None
+        return self.kind == "step" and last is not None and last.role == "assistant" and not last.tool_calls
+
 
 @dataclass(frozen=True, slots=True)
 class LoopWatch:

@@ -31,7 +31,7 @@ from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import quoted
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Chain
-from hyperguild.domain.records import RunError, RunResult, StoredRun
+from hyperguild.domain.records import RunError, RunResult, StoredRun, UnrecordedRunError
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.task import Task
@@ -144,8 +144,9 @@ def execute(
 ) -> None:
     """Run the request and print its answer, or the result object whatever becomes of the run.
 
-    Raises `RunError`, `StoreError`, and `HyperguildError` where the answer cannot be written. Once a
-    cancelled run is recorded: click's `Exit`, for all is said; `KeyboardInterrupt` where nothing had begun.
+    Raises `RunError`, `StoreError` (an answer that cannot be recorded is printed first), and
+    `HyperguildError` where the answer cannot be written. Once a cancelled run is recorded: click's `Exit`,
+    for all is said; `KeyboardInterrupt` where nothing had begun.
     """
     series = Series((request,), session_ref=session_ref, history=history)
     outcome = execute_series(settings, configuration, series, output)
@@ -264,7 +265,7 @@ class _Job:
                 await self._run(guild, placed, store, series.continuation)
                 if self.cancelled:
                     break  # the reader of the events has left as the run ended
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError):
             try:
                 self._print_objects(as_array=several)
             except _AnswerLostError as error:
@@ -291,10 +292,18 @@ class _Job:
             if last.result is not None:
                 self._ended.append(last.result)
             raise
+        except UnrecordedRunError as error:
+            self._ended.append(error.result)
+            if error.result.output is not None:
+                self._print_answer(error.result)
+            raise
         self._ended.append(result)
         if result.status == "awaiting_tools":
             self._failure = self._failure or awaiting(result)
             return
+        self._print_answer(result)
+
+    def _print_answer(self, result: RunResult) -> None:
         if not self._output.as_json and not self._output.as_events:
             with _reader_may_leave():
                 print_answer(result.output or "")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hyperguild.domain.chain import TierLabel
 from hyperguild.domain.usage import Usage
-from hyperguild.errors import ErrorKind, HyperguildError, ModelError
+from hyperguild.errors import ErrorKind, HyperguildError, ModelError, StoreError
 
 WarmState = Literal["ready", "starting", "cold", "unknown"]
 VerdictKind = Literal["accept", "escalate", "error", "skip"]
@@ -251,6 +251,19 @@ class SessionSummary(Record):
     skills: tuple[str, ...] = ()
     statuses: tuple[RunStatus, ...] = Field(default=(), description="of its runs, oldest first")
     cost_usd: float | None = 0.0
+
+
+class UnrecordedRunError(StoreError):
+    """The session log failed while a run was under way; `result` is what the run came to.
+
+    An answer that was accepted is its `output`. Else the run was ended there: `interrupted`. What the log
+    holds of it is what was written before.
+    """
+
+    def __init__(self, error: StoreError, result: RunResult) -> None:
+        told = "the run was ended" if result.output is None else "the answer is not on record"
+        super().__init__(f"{told}: {error.message}", hint=error.hint)
+        self.result = result
 
 
 class RunError(HyperguildError):

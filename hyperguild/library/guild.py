@@ -129,7 +129,8 @@ class Guild:
 
         `on_event` is called with every event; what it raises cancels the run. For the options see
         `RunOptions`. Raises `ChainExhaustedError` or `BudgetExceededError`, both with the `result`, and what
-        `stream` does. Cancelling stops the model call at once and records the run as cancelled.
+        `stream` does; where the log fails on the way, `UnrecordedRunError`, whose `result` has the answer if
+        there was one. Cancelling stops the model call at once and records the run as cancelled.
         """
         return await _read(self.stream(skill, task, **options), on_event)
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hyperguild.domain.events import Event, RunFinished, RunStarted
-from hyperguild.domain.records import RunError, RunResult
+from hyperguild.domain.records import RunError, RunResult, UnrecordedRunError
 from hyperguild.errors import UsageError
 from hyperguild.ports import EventSink
 
@@ -74,8 +74,9 @@ class EventStream:
 
     ``async with guild.stream(skill, task) as events: async for event in events: …``. The run begins when the
     block is entered, which raises what is wrong with the request. At the end of the iteration the run's own
-    error is raised: `RunError`, with the result, or `StoreError`. Leaving the block earlier, in whatever way,
-    cancels the run and waits until that is recorded; then only a log that failed is an error.
+    error is raised: `RunError` or `UnrecordedRunError`, both with the result, or `StoreError`. Leaving the
+    block earlier, in whatever way, cancels the run and waits until that is recorded; then only a log that
+    failed is an error.
     """
 
     def __init__(self, begin: Callable[[EventSink], Awaitable[asyncio.Task[RunResult]]]) -> None:
@@ -92,7 +93,7 @@ class EventStream:
             error = task.exception()
             if error is None:
                 return task.result()
-            if isinstance(error, RunError):
+            if isinstance(error, RunError | UnrecordedRunError):
                 return error.result
         if self._queue.result is None:
             raise UsageError("the run has no result yet", hint="read its events to the end")

@@ -59,7 +59,7 @@ from hyperguild.domain.records import (
 from hyperguild.domain.text import clipped
 from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult
 from hyperguild.domain.usage import Usage
-from hyperguild.errors import ConfigError, ModelError, ProtocolError
+from hyperguild.errors import ConfigError, ModelError, ProtocolError, StoreError
 from hyperguild.inference.events import Loading, Reset, Spoke
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.resume import UnderWay
@@ -128,7 +128,8 @@ class AttemptUnderWay:
     """An attempt while it runs; `record` writes down what is known of it at any moment.
 
     Steps of an attempt with tools go to `keep_step` as they end; those that are not durable yet are in
-    `open_steps`, to be recorded together with the attempt.
+    `open_steps`, to be recorded together with the attempt. Where the log fails, nothing more is done but to
+    verify an answer that is there.
     """
 
     def __init__(
@@ -180,7 +181,8 @@ class AttemptUnderWay:
     async def run(self, verifier: Verifier) -> Attempt | Pause:
         """Generate and verify. Model errors become an `error` record; cancellation passes through.
 
-        A pause is no end: the attempt is not to be recorded yet, its steps are.
+        A pause is no end: the attempt is not to be recorded yet, its steps are. Raises `StoreError` where a
+        step cannot be recorded that others would follow.
         """
         try:
             end = await self._loop.run()
@@ -286,9 +288,14 @@ class AttemptUnderWay:
             duration_ms=kept.duration_ms,
             created_at=kept.began_at,
         )
-        if self._toolbox.specs:
+        if not self._toolbox.specs:
+            self.open_steps.append(step)
+            return
+        try:
             await self._keep_step(step)
-        else:
+        except StoreError:
+            if not kept.is_answer:
+                raise
             self.open_steps.append(step)
 
     def _ended(self, outcome: Outcome) -> Attempt:

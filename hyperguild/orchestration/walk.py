@@ -28,10 +28,12 @@ from hyperguild.domain.records import (
     Attempt,
     BudgetExceededError,
     ChainExhaustedError,
+    ErrorInfo,
     RunResult,
     RunStart,
     RunStatus,
     Step,
+    UnrecordedRunError,
     WarmState,
 )
 from hyperguild.domain.run import RunRequest
@@ -41,7 +43,7 @@ from hyperguild.domain.usage import CHARS_PER_TOKEN, Usage, total_cost_usd
 from hyperguild.errors import StoreError, UsageError
 from hyperguild.inference.background import background
 from hyperguild.inference.call import ModelCaller
-from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Pause
+from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Outcome, Pause
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold, nonce_for
@@ -85,11 +87,16 @@ async def walk(
     Or of one that pauses, `awaiting_tools`, until the results of `pending_tool_calls` are brought. A run that
     is continued keeps its id, its attempts and what it has cost; the seconds of its budget begin anew.
 
-    Raises `ChainExhaustedError` or `BudgetExceededError`, both with the result, and `StoreError`; also
-    `UsageError` where a run that is to be continued is under way elsewhere, or has ended, or where an
-    attempt's work directory cannot be used, which the log has as an interrupted run. Every attempt is
-    durable before the next one begins and before this returns. Cancelling stops the model call at once,
-    records the attempt under way and the run as `cancelled`, and passes on.
+    Raises `ChainExhaustedError` or `BudgetExceededError`, both with the result; also `UsageError` where a
+    run that is to be continued is under way elsewhere, or has ended, or where an attempt's work directory
+    cannot be used, which the log has as an interrupted run. Every attempt is durable before the next one
+    begins and before this returns. Cancelling stops the model call at once, records the attempt under way
+    and the run as `cancelled`, and passes on.
+
+    Raises `StoreError` where the log cannot be written as the run begins, before any model is asked; where
+    it fails later, `UnrecordedRunError` with the result as far as the run came: no further attempt is made,
+    an answer that was accepted is in it, and what was recorded before stays. That goes for a run that is
+    cancelled, too.
     """
     if continuation is not None:
         # Not within the walk: a run that is another process's is not to be recorded as cancelled.
@@ -115,13 +122,28 @@ class _Walk:
         self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self._warned: set[str] = set()
         self._uncounted = continuation is not None
+        self._has_begun = continuation is not None
+        self._cancelled = False
+        self._reached: RunResult | None = None
         self._task = request.task.rendered()
         self._task_tokens = _tokens(self._prompt(self._task))
 
     async def run(self) -> RunResult:
         try:
+            return await self._recorded()
+        except StoreError as error:
+            if not self._has_begun:
+                raise
+            result = self._reached or self._as_far_as_it_came()
+            self._emit(RunFinished, result=result)
+            raise UnrecordedRunError(error, result) from error
+
+    async def _recorded(self) -> RunResult:
+        """Run, with the log written before every step that follows from it. Raises `StoreError`."""
+        try:
             if self._continued is None:
                 await self._tools.store.start_run(self._start())
+            self._has_begun = True
             parent_run_id = self._request.parent_run_id
             self._emit(
                 RunStarted, skill=self._request.skill, chain=self._chain.name, parent_run_id=parent_run_id
@@ -263,13 +285,18 @@ class _Walk:
             try:
                 attempt = await under_way.run(self._verifier)
             except asyncio.CancelledError:
-                await self._record(under_way.record(CANCELLED), under_way.open_steps)
+                self._cancelled = True
+                await self._record_work(given, under_way.record(CANCELLED), under_way.open_steps)
+                await self._settle(given, accepted=None)
+                raise
+            except StoreError as error:
+                self._attempts.append(under_way.record(_cut_off_by(error)))
                 await self._settle(given, accepted=None)
                 raise
             if isinstance(attempt, Pause):
                 await self._settle(given, accepted=None)
                 return attempt
-            await self._record(attempt, under_way.open_steps)
+            await self._record_work(given, attempt, under_way.open_steps)
             await self._settle(given, accepted=attempt.verdict == "accept")
             return None
 
@@ -372,6 +399,14 @@ class _Walk:
         self._emit(VerdictGiven, verdict="skip", cause=attempt.cause, feedback=attempt.feedback)
         await self._record(attempt, ())
 
+    async def _record_work(self, given: AttemptTools, attempt: Attempt, steps: Sequence[Step]) -> None:
+        """Record an attempt that had tools; where that fails, what it changed is not merged but put aside."""
+        try:
+            await self._record(attempt, steps)
+        except StoreError:
+            await self._settle(given, accepted=None)
+            raise
+
     async def _record(self, attempt: Attempt, steps: Sequence[Step]) -> None:
         self._attempts.append(attempt)
         await self._tools.store.record_attempt(self._run_id, attempt, steps)
@@ -381,10 +416,22 @@ class _Walk:
     async def _finish(
         self, status: RunStatus, chosen: Attempt | None, pause: Pause | None = None
     ) -> RunResult:
+        result = self._reached = self._result(status, chosen, pause)
+        await self._tools.store.finish_run(result, self._tools.clock.now())
+        self._emit(RunFinished, result=result)
+        return result
+
+    def _as_far_as_it_came(self) -> RunResult:
+        last = self._attempts[-1] if self._attempts else None
+        if last is not None and last.verdict == "accept":
+            return self._result("accepted", last)
+        return self._result("cancelled" if self._cancelled else "interrupted", None)
+
+    def _result(self, status: RunStatus, chosen: Attempt | None, pause: Pause | None = None) -> RunResult:
         paused = () if pause is None else (pause.attempt,)
         attempts = (*self._attempts, *paused)
         answered = chosen if status in {"accepted", "best_effort"} else None
-        result = RunResult(
+        return RunResult(
             run_id=self._run_id,
             session_id=self._session_id,
             skill=self._request.skill,
@@ -401,9 +448,6 @@ class _Walk:
             attempts=tuple(self._attempts),
             pending_tool_calls=() if pause is None else pause.calls,
         )
-        await self._tools.store.finish_run(result, self._tools.clock.now())
-        self._emit(RunFinished, result=result)
-        return result
 
     def _start(self) -> RunStart:
         now = self._tools.clock.now()
@@ -502,6 +546,10 @@ def _total_usage(attempts: Sequence[Attempt]) -> Usage:
     for attempt in attempts:
         total = total + attempt.whole_usage
     return total
+
+
+def _cut_off_by(error: StoreError) -> Outcome:
+    return Outcome.failed(ErrorInfo(kind="cancelled", message=f"cut off: {error.message}"))
 
 
 def _cause(attempt: Attempt) -> str:

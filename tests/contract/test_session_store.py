@@ -530,7 +530,7 @@ async def test_faults_are_told_in_one_line_with_what_to_do(place: Place, opened:
     place.path.write_bytes(b"this is no database, " * 100)
     with pytest.raises(StoreError, match="damaged, or not an SQLite file") as damaged:
         await opened()
-    assert ".recover" in str(damaged.value.hint)
+    assert "sessions repair" in str(damaged.value.hint)
     with pytest.raises(StoreError, match="damaged"):
         await opened(read_only=True)
 

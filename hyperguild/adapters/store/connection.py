@@ -6,6 +6,7 @@ Everything here blocks and belongs in the store's own thread.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -118,27 +119,53 @@ def _store_error(error: sqlite3.Error, path: Path) -> StoreError:
             f"the session log {path} cannot be written or opened: {error}",
             hint="check the permissions of the file and its folder, or name another file with --db",
         )
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path.parent)):
         return StoreError(f"no room left for the session log {path}", hint="free disk space, or use --db")
     if code in _DAMAGED:
         return StoreError(
             f"the session log {path} is damaged, or not an SQLite file: {error}",
-            hint=f"move it away to begin a new one; `sqlite3 {path} .recover` saves what can be saved",
+            hint="`hyperguild sessions repair` saves what can be read; to begin a new one, name it with --db",
         )
     if code == sqlite3.SQLITE_IOERR:
-        return StoreError(f"the disk of the session log {path} failed: {error}", hint="check the disk")
+        return StoreError(
+            f"the disk of the session log {path} failed: {error}", hint="check the disk, or use --db"
+        )
     return StoreError(
         f"the session log {path} refused a statement: {error}",
         hint="this is a fault of hyperguild, or of a tool that changed the file; --debug shows where",
     )
 
 
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free == 0
+    except OSError:
+        return False
+
+
 def _create(path: Path) -> None:
+    missing = [folder for folder in path.parents if not folder.exists()]
     make_private(path.parent)
+    for folder in reversed(missing):
+        sync_folder(folder.parent)
     # O_EXCL, so that no descriptor of an existing file is closed: that would drop the POSIX locks that
     # SQLite holds on it for other connections of this process.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable that a file is in its folder; SQLite does so for its journals alone.
+
+    Some file systems know no such thing, and say so.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _connect(database: str, *, uri: bool, busy_timeout_s: float) -> sqlite3.Connection:
@@ -248,3 +275,4 @@ def _back_up(path: Path, target: Path) -> None:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
     partial.replace(target)
+    sync_folder(target.parent)
