@@ -1,4 +1,4 @@
-"""`hyperguild sessions`: list, show, export."""
+"""`hyperguild sessions`: list, show, export, repair."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ Examples:
 
 Each run is its result object with task, images (their number), created_at,
 finished_at and steps: one a line (jsonl), or all in an array (json).
+"""
+
+REPAIR_EPILOG = """\b
+Examples:
+  hyperguild sessions repair --dry-run    what is wrong, and what can be saved
+  hyperguild sessions repair
+
+What can be read goes to a new file, which takes the place of the damaged one;
+that is kept beside it as NAME.damaged-TIME. A log that is whole is left alone,
+and so is one that another process has open. --json prints one object: path,
+healthy, dry_run, faults, tables (each with table, recovered and lost),
+stand_ins (runs made up for attempts whose own is lost) and kept_as.
 """
 
 
@@ -154,6 +166,17 @@ def export(
     if not every and not references:
         raise UsageError("nothing to export", hint="name sessions or runs, `last`, or --all")
     asyncio.run(_export(settings, references, as_lines=form == "jsonl" and not as_json))
+
+
+@sessions.command(epilog=REPAIR_EPILOG)
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+@click.pass_obj
+def repair(settings: Settings, /, *, dry_run: bool, as_json: bool) -> None:
+    """Save what can be read of a damaged session log."""
+    from hyperguild.cli.log_repair import repair_log  # noqa: PLC0415  # start-up
+
+    repair_log(settings, dry_run=dry_run, as_json=as_json)
 
 
 async def _export(settings: Settings, references: tuple[str, ...], *, as_lines: bool) -> None:

@@ -218,6 +218,11 @@ def _check_version(connection: sqlite3.Connection, path: Path, program_version: 
     return version
 
 
+def refuse_strangers(connection: sqlite3.Connection, path: Path, program_version: str) -> None:
+    """Raise `StoreError` for the file of another program, `StoreVersionError` for one of a newer version."""
+    _check_version(connection, path, program_version, newest=len(MIGRATIONS))
+
+
 def _writer(connection: sqlite3.Connection, tables: set[str]) -> str:
     if "migrations" not in tables:
         return ""

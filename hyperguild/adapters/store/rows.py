@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.domain.chain import LogPolicy
-from hyperguild.domain.records import Attempt, RunResult, RunStart, Step, StoredRun
+from hyperguild.domain.records import Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import LITERAL, Scrubber, placeholders_in
 from hyperguild.domain.text import encodable
 from hyperguild.domain.usage import Usage
@@ -171,6 +171,25 @@ def read_run(
         finished_at=row["finished_at"],
         steps=tuple(_read(Step, item, _JSON_OF_STEP) for item in steps),
     )
+
+
+def is_readable(table: str, row: sqlite3.Row) -> bool:
+    """Tell whether sense can be made of a row of the log; of other tables than the log's, always."""
+    try:
+        match table:
+            case "sessions":
+                SessionSummary(**{name: row[name] for name in ("session_id", "created_at", "title")})
+            case "runs":
+                read_run(row, row["status"], (), ())
+            case "attempts":
+                _read(Attempt, row, _JSON_OF_ATTEMPT)
+            case "steps":
+                _read(Step, row, _JSON_OF_STEP)
+    except ValueError:
+        return False
+    except IndexError:  # a file of an older version, which has fewer columns
+        return True
+    return True
 
 
 def _dumped(usage: Usage) -> str:
