@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -628,7 +629,7 @@ async def test_reading_makes_nothing_and_changes_nothing(place: Place, opened: O
 
 
 _WRITER = """
-import asyncio, itertools, sys
+import asyncio, itertools, os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
@@ -656,27 +657,51 @@ async def main(path, run_id, count):
         print(attempt_id, flush=True)
     await store.aclose()
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if sys.argv[3] else None))
+path, run_id, count = sys.argv[1], sys.argv[2], int(sys.argv[3]) if sys.argv[3] else None
+children = []
+for number in range(int(sys.argv[4])):
+    children.append(os.fork())
+    if not children[-1]:
+        asyncio.run(main(path, f"{run_id}-{number}", count))
+        os._exit(0)
+if not children:
+    asyncio.run(main(path, run_id, count))
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
-def writer_process(path: Path, run_id: str, count: int | None) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", _WRITER, str(path), run_id, str(count or "")]
+def writer_process(path: Path, run_id: str, count: int | None, children: int = 0) -> subprocess.Popen[str]:
+    """Start a process that writes, or one whose children do: with imports done, they begin at once."""
+    arguments = [sys.executable, "-c", _WRITER, str(path), run_id, str(count or ""), str(children)]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-async def test_many_processes_open_and_write_at_once(place: Place, opened: Opener) -> None:
-    processes = [writer_process(place.path, f"run-{number}", 15) for number in range(5)]
-    outcomes = [await asyncio.to_thread(process.communicate, timeout=60) for process in processes]
-    assert [(process.returncode, err) for process, (_, err) in zip(processes, outcomes, strict=True)] == [
-        (0, "")
-    ] * 5
+def wait_for_content(path: Path) -> None:
+    while not path.exists() or not path.stat().st_size:
+        time.sleep(0.01)
+
+
+async def test_many_processes_open_and_write_at_once_while_one_reads(place: Place, opened: Opener) -> None:
+    whole = {f"run-{number}": [f"run-{number}-{count}" for count in range(15)] for number in range(8)}
+    process = writer_process(place.path, "run", 15, children=8)
+    writing = asyncio.create_task(asyncio.to_thread(process.communicate, timeout=60))
+    await asyncio.to_thread(wait_for_content, place.path)
+    reader = await opened(read_only=True)
+    reads = 0
+    while not writing.done():
+        for run in await reader.session_runs("shared"):
+            seen = [attempt.attempt_id for attempt in run.result.attempts]
+            assert seen == whole[run.result.run_id][: len(seen)]
+            assert [item.step_id for item in run.steps] == seen
+            reads += 1
+        await asyncio.sleep(0.02)
+    _, errors = await writing
+    assert (process.returncode, errors) == (0, "")
+    assert reads > 0
     runs = await (await opened()).session_runs("shared")
-    assert sorted(run.result.run_id for run in runs) == [f"run-{number}" for number in range(5)]
-    for run in runs:
-        expected = [f"{run.result.run_id}-{number}" for number in range(15)]
-        assert [attempt.attempt_id for attempt in run.result.attempts] == expected
-        assert [item.step_id for item in run.steps] == expected
+    attempts = {run.result.run_id: [one.attempt_id for one in run.result.attempts] for run in runs}
+    assert attempts == whole
+    assert {run.result.run_id: [item.step_id for item in run.steps] for run in runs} == whole
 
 
 async def test_a_killed_process_loses_no_attempt_it_was_told_is_stored(place: Place, opened: Opener) -> None:

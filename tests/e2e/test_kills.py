@@ -78,7 +78,7 @@ def kill(victims: Victims, home: Any, seed: int, kills: int) -> int:
 
 
 def test_c9_no_acknowledged_attempt_is_lost_in_a_few_kills(home: Any, victims: Victims) -> None:
-    assert kill(victims, home, seed=9, kills=9) > 9
+    assert kill(victims, home, seed=9, kills=7) > 7
 
 
 @pytest.mark.long
@@ -105,10 +105,10 @@ def old_logs(folder: Path, number: int) -> None:
 def test_kills_while_logs_are_brought_up_to_date(tmp_path: Path, victims: Victims) -> None:
     dice = random.Random(3)  # noqa: S311  # no secret
     done = 0
-    for number in range(3):
+    for number in range(2):
         folder = tmp_path / str(number)
-        old_logs(folder, 30)
-        said = victims.kill_one("upgrades", folder, after_s=0.02 + 0.1 * dice.random())
+        old_logs(folder, 20)
+        said = victims.kill_one("upgrades", folder, after_s=0.02 + 0.08 * dice.random())
         done += len(said)
         for path in folder.glob("*.db"):
             version = column(path, "PRAGMA user_version")[0]
@@ -119,4 +119,4 @@ def test_kills_while_logs_are_brought_up_to_date(tmp_path: Path, victims: Victim
             assert version == 1 or column(backup, "SELECT title FROM sessions") == ["precious"]
             open_for_writing(path, program_version="2.0").close()
             assert column(path, "PRAGMA integrity_check") == ["ok"]
-    assert 0 < done < 3 * 30
+    assert 0 < done < 2 * 20
