@@ -179,3 +179,37 @@ async def test_a_program_gets_the_result_with_the_error(home: Any, log: Path) ->
     last = seen[-1]
     assert isinstance(last, RunFinished)
     assert last.result.output == GOOD
+
+
+async def test_steps_that_cannot_be_recorded(home: Any, log: Path, fleet: FleetProcess, script: Any) -> None:
+    called: list[str] = []
+
+    async def look(line: int) -> str:
+        """Look at a line."""
+        called.append(str(line))
+        return "it is wrong"
+
+    call = {"times": 1, "tool_calls": [{"name": "look", "arguments": {"line": 3}}]}
+    # Rules are used up in turn: the first run comes to one call, the second to a call and the answer.
+    answers = [call, call, {"text": GOOD}]
+    models = {**script["models"], "phi-4-q4": {"aliases": ["phi4"], "answers": answers}}
+    fleet.script({**script, "models": models})
+    options: dict[str, Any] = {"chain": "weak", "tools": ["look"]}
+    async with Guild.from_config(home.folder / "chains.yaml", env=home.env, tools=[look]) as guild:
+        # A step that others follow: the run ends there.
+        refuse(log, "BEFORE INSERT ON steps WHEN new.position = 0")
+        fleet.reset()
+        with pytest.raises(UnrecordedRunError) as failed:
+            await guild.run("review", "x", **options)
+        assert (failed.value.result.status, failed.value.result.output) == ("interrupted", None)
+        (attempt,) = failed.value.result.attempts
+        assert attempt.error is not None
+        assert attempt.error.message.startswith("cut off: the session log")
+        assert models_asked(fleet) == ["phi-4-q4"]
+        # The step that is the answer: it is judged, and given.
+        mend(log)
+        refuse(log, "BEFORE INSERT ON steps WHEN new.position = 1")
+        with pytest.raises(UnrecordedRunError) as failed:
+            await guild.run("review", "x", **options)
+        assert (failed.value.result.status, failed.value.result.output) == ("accepted", GOOD)
+    assert called == ["3", "3"]

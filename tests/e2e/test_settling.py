@@ -20,7 +20,7 @@ from hyperguild.bootstrap import open_guild
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.chain import LogPolicy, Tier
 from hyperguild.domain.events import Warned
-from hyperguild.domain.records import RunResult
+from hyperguild.domain.records import RunResult, UnrecordedRunError
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.task import Task
@@ -90,3 +90,18 @@ async def test_a_cancelled_attempt_is_settled_as_interrupted(fleet: FleetProcess
         await task
     assert source.seen == [(None, ["cancelled"])]
     assert [event.message for event in events.seen if isinstance(event, Warned)] == ["settled phi4"]
+
+
+async def test_what_is_not_on_record_is_put_aside(fleet: FleetProcess, tmp_path: Path) -> None:
+    source, events = Settling(tmp_path / "s.db"), Events()
+    await run(source, fleet, tmp_path, events)
+    source.seen.clear()
+    with closing(sqlite3.connect(source.log)) as log:
+        log.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON attempts WHEN new.verdict = 'accept'"
+            " BEGIN SELECT RAISE(FAIL, 'refused'); END"
+        )
+    with pytest.raises(UnrecordedRunError) as failed:
+        await run(source, fleet, tmp_path, events)
+    assert failed.value.result.status == "accepted"
+    assert [accepted for accepted, _ in source.seen] == [False, None]

@@ -387,6 +387,11 @@ def test_a_log_that_stays_locked_ends_the_run_in_one_line(
     with closing(while_locked(home, until)):
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (5, "")
+    # No other model is asked without a log.
+    assert {one["model"] for one in fleet.requests() if one["path"].endswith("completions")} == {
+        "phi-4-q4",
+        "judge",
+    }
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "locked by another program" in errors[0]
