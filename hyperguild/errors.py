@@ -16,14 +16,17 @@
     │   ├── ConnectError            connect           the endpoint cannot be reached
     │   ├── ModelTimeoutError       timeout           connect, load, first token, silence or total
     │   ├── RateLimitError          rate_limit        429
+    │   │   └── ConcurrencyLimitError                 llama-swap's own limit: it has room again soon
     │   ├── OverloadedError         overloaded        529, 503
+    │   │   └── QueueFullError                        our own queue before the endpoint is full
     │   ├── AuthError               auth              401, 403, or no key
     │   ├── NotFoundError           not_found         404: no such model or path
     │   ├── BadRequestError         bad_request       400 and the like
     │   ├── ContextOverflowError    context_overflow  the prompt is longer than the window
     │   ├── ServerError             server            5xx, crashes
     │   ├── ProtocolError           protocol          an answer that breaks its protocol, or holds nothing
-    │   └── CommandError            command           a `command` endpoint failed
+    │   ├── CommandError            command           a `command` endpoint failed
+    │   └── BreakerOpenError        breaker_open      not asked: it failed too often just now
     └── RunError (domain.records)   a run ended without an accepted answer; carries its result
         ├── ChainExhaustedError     every tier was tried (exit 1)
         ├── AwaitingToolsError      it waits for tool results (exit 6)
@@ -34,7 +37,7 @@ Cancellation is never translated into one of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -51,7 +54,46 @@ ErrorKind = Literal[
     "protocol",
     "command",
     "cancelled",
+    "breaker_open",
 ]
+
+BreakerEffect = Literal["failure", "failure_if_retryable", "alive", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What becomes of a request that failed with an error of one kind.
+
+    `retryable`: whether the same request may be sent again, where whoever raises does not know better.
+    `breaker`: whether it counts as a failure of who was asked (always, or where the error is retryable),
+    tells that the server is alive (where the error has an HTTP status), or says nothing. `whole_endpoint`:
+    the failure is that of the base URL, and so of all its models.
+    """
+
+    retryable: bool
+    breaker: BreakerEffect
+    whole_endpoint: bool = False
+
+
+TREATMENT: Mapping[ErrorKind, Treatment] = {
+    "connect": Treatment(retryable=True, breaker="failure", whole_endpoint=True),
+    # First token and silence are retryable; a load that takes long and a spent total are no failures.
+    "timeout": Treatment(retryable=False, breaker="failure_if_retryable"),
+    "rate_limit": Treatment(retryable=True, breaker="failure"),
+    "overloaded": Treatment(retryable=True, breaker="failure"),
+    "server": Treatment(retryable=True, breaker="failure"),
+    # An answer that broke off is retryable; one with the wrong content is the model's, or the request's.
+    "protocol": Treatment(retryable=False, breaker="failure_if_retryable"),
+    "command": Treatment(retryable=False, breaker="failure"),
+    # The server is well, the request or its key is not.
+    "auth": Treatment(retryable=False, breaker="alive"),
+    "not_found": Treatment(retryable=False, breaker="alive"),
+    "bad_request": Treatment(retryable=False, breaker="alive"),
+    "context_overflow": Treatment(retryable=False, breaker="alive"),
+    "cancelled": Treatment(retryable=False, breaker="none"),
+    "breaker_open": Treatment(retryable=False, breaker="none"),
+}
+"""The one table of what is sent again and what the breaker counts, by error kind."""
 
 
 class HyperguildError(Exception):
@@ -140,11 +182,13 @@ class ModelError(HyperguildError):
     """A model gave no usable answer.
 
     `status` is the HTTP status, where there was one; `retryable` says whether the same request may be sent
-    again; `retry_after_s` is what the server asked for. `model`, `tier` and `endpoint` are names.
+    again (where nobody says: what `TREATMENT` has for the kind); `retry_after_s` is what the server asked
+    for. `model`, `tier` and `endpoint` are names. Classes that are not `counted` say nothing of the server's
+    health, whatever their kind.
     """
 
     kind: ClassVar[ErrorKind]
-    retryable_by_default: ClassVar[bool] = False
+    counted: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -159,7 +203,7 @@ class ModelError(HyperguildError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.retryable = self.retryable_by_default if retryable is None else retryable
+        self.retryable = TREATMENT[self.kind].retryable if retryable is None else retryable
         self.retry_after_s = retry_after_s
         self.model = model
         self.endpoint = endpoint
@@ -169,7 +213,6 @@ class ConnectError(ModelError):
     """The endpoint cannot be reached, or the connection broke before an answer began."""
 
     kind = "connect"
-    retryable_by_default = True
 
 
 class ModelTimeoutError(ModelError):
@@ -182,14 +225,24 @@ class RateLimitError(ModelError):
     """429: too many requests."""
 
     kind = "rate_limit"
-    retryable_by_default = True
+
+
+class ConcurrencyLimitError(RateLimitError):
+    """llama-swap has as many requests for the model as it takes at once: it is well, and has room soon."""
+
+    counted = False
 
 
 class OverloadedError(ModelError):
     """529 or 503: the server is there and has no room."""
 
     kind = "overloaded"
-    retryable_by_default = True
+
+
+class QueueFullError(OverloadedError):
+    """As many requests as are allowed to already wait here for their turn at the endpoint."""
+
+    counted = False
 
 
 class AuthError(ModelError):
@@ -220,7 +273,6 @@ class ServerError(ModelError):
     """The server failed: a 5xx answer, or a model that crashed."""
 
     kind = "server"
-    retryable_by_default = True
 
 
 class ProtocolError(ModelError):
@@ -233,3 +285,9 @@ class CommandError(ModelError):
     """The program of a `command` endpoint failed."""
 
     kind = "command"
+
+
+class BreakerOpenError(ModelError):
+    """Nobody was asked: what hosts the model failed too often just now. The message says until when."""
+
+    kind = "breaker_open"

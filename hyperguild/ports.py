@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import Model
 from hyperguild.domain.events import Event
 from hyperguild.domain.messages import ModelRequest, StreamPart
@@ -128,7 +129,19 @@ class Approver(Protocol):
         ...
 
 
-class SessionStore(Protocol):
+class BreakerStore(Protocol):
+    """Where breakers are kept between processes. Everything that returned is durable. Raises `StoreError`."""
+
+    async def breakers(self) -> list[BreakerRecord]:
+        """Return all that are kept: those that are open, and those with failures."""
+        ...
+
+    async def keep_breakers(self, records: Sequence[BreakerRecord], gone: Sequence[str]) -> None:
+        """Keep these in place of older ones with their keys; forget those whose keys are `gone`."""
+        ...
+
+
+class SessionStore(BreakerStore, Protocol):
     """The session log. Everything that returned is durable. Raises `StoreError`."""
 
     async def start_run(self, run: RunStart) -> None:

@@ -94,6 +94,7 @@ def run_skill(
         external_tools=external,
         options=recorded(chain_options, work, external),
         local_only=chain_options.local,
+        insist=chain_options.model_name is not None,
     )
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
@@ -129,6 +130,7 @@ def run_again(settings: Settings, run_ref: str, from_model: str | None, options:
         external_tools=external,
         options=recorded(chain_options, work, external),
         local_only=chain_options.local,
+        insist=chain_options.model_name is not None,
     )
     execute(settings, configuration, request, output)
 

@@ -21,7 +21,8 @@ class RunRequest:
     `work` says where and how tools work; None: none of ours. `external_tools` are executed by the caller.
     `options` are what the caller chose, as `requests.recorded` writes it: with them the run can be continued.
     `parent_run_id` is the run that delegated this one, which delegates nothing itself. `local_only`: no tier
-    that is not local, in runs that it delegates either.
+    that is not local, in runs that it delegates either. `insist`: somebody asked for just this tier, so
+    that an open breaker lets one request through.
     """
 
     skill: str
@@ -35,3 +36,4 @@ class RunRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     parent_run_id: str | None = None
     local_only: bool = False
+    insist: bool = False

@@ -17,6 +17,7 @@ from hyperguild.inference.events import CallEvent, CallObserver, Reset
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
 from hyperguild.ports import Clock, ModelClient, WarmProbe, WindowSource
+from hyperguild.resilience.breakers import Breakers
 from hyperguild.resilience.retry import retrying
 
 LOADING_TICK_S = 1.0
@@ -31,7 +32,10 @@ llama-swap costs a request, asking our own engine next to nothing."""
 
 
 class ModelCaller:
-    """Makes model calls over the clients of all endpoints. Holds no state of its own: share it freely."""
+    """Makes model calls over the clients of all endpoints, past the breakers. Share it freely.
+
+    `breakers` are shared by all callers of the process, if there are several; else it has its own.
+    """
 
     def __init__(
         self,
@@ -40,12 +44,14 @@ class ModelCaller:
         clock: Clock,
         random_share: Callable[[], float],
         windows: WindowSource | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._clients = clients
         self._probe = probe
         self._clock = clock
         self._random_share = random_share
         self._windows = windows
+        self.breakers = breakers or Breakers(clock)
 
     async def window(self, model: Model) -> int | None:
         """Return how many tokens one request may have: the server's own figure, else the configured one.
@@ -62,8 +68,13 @@ class ModelCaller:
         return own or model.context_window
 
     async def warm_state(self, model: Model) -> WarmState | None:
-        """Return whether the model is loaded; None where that has no meaning. Never raises."""
-        return await self._probe.state(model) if model.endpoint.loads_models else None
+        """Return whether the model is loaded; None where that has no meaning. Never raises.
+
+        A server that is not asked for answers is not asked for this either.
+        """
+        if model.endpoint.loads_models and self.breakers.refusal(model) is not None:
+            return "unknown"
+        return await self._probed(model)
 
     async def complete(
         self,
@@ -77,37 +88,52 @@ class ModelCaller:
         """Ask for one completion and wait for its end; `limits.total_s` bounds all tries together.
 
         `warm_state` is what a probe said just now. Raises `ModelError`; cancelling drops the connection.
+        Where the breaker of the endpoint or the model is open, nobody is asked: `BreakerOpenError`.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
         tries = _Tries(observe)
+        model = request.model
         if request.model.endpoint.kind == "command":
             # A program may say nothing until its end: only the whole has a limit.
             limits = dataclasses.replace(limits, first_token_s=limits.total_s, silence_s=limits.total_s)
         ends_at = began + limits.total_s
-        controller = retrying(
-            retry,
-            random_share=self._random_share,
-            sleep=self._clock.sleep,
-            time_left_s=lambda: ends_at - loop.time(),
-            on_retry=tries.retry,
-        )
-        async for attempt in controller:
-            with attempt:
-                timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
-                state = warm_state if tries.retries == 0 else await self.warm_state(request.model)
-                completion = await collect(
-                    self._clients[request.model.endpoint.name].stream(request),
-                    timer,
-                    tries.observe,
-                    watch_load=self._load_watch(request.model, state),
-                    split_reasoning=request.model.label == "local",
-                )
+        with self.breakers.enter(model) as passage:
+
+            def on_error(error: ModelError, may_retry: bool) -> bool:
+                may_retry = passage.failed(error, retried=may_retry) and may_retry
+                if may_retry:
+                    tries.retry(error)
+                return may_retry
+
+            controller = retrying(
+                retry,
+                random_share=self._random_share,
+                sleep=self._clock.sleep,
+                time_left_s=lambda: ends_at - loop.time(),
+                room_for_s=limits.first_token_s,
+                on_error=on_error,
+            )
+            async for attempt in controller:
+                with attempt:
+                    timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
+                    state = warm_state if tries.retries == 0 else await self._probed(model)
+                    completion = await collect(
+                        self._clients[model.endpoint.name].stream(request),
+                        timer,
+                        tries.observe,
+                        watch_load=self._load_watch(model, state),
+                        split_reasoning=model.label == "local",
+                    )
+            passage.succeeded()
         return dataclasses.replace(
             completion,
             usage=tries.spent + completion.usage,
             duration_ms=round((loop.time() - began) * 1000),
         )
+
+    async def _probed(self, model: Model) -> WarmState | None:
+        return await self._probe.state(model) if model.endpoint.loads_models else None
 
     def _load_watch(self, model: Model, state: WarmState | None) -> LoadWatch:
         async def watch(load: Load) -> None:

@@ -24,7 +24,8 @@ class Situation:
 
     `attempts` are all of this run so far, skips included, in order. `warm_state` is what a probe of the next
     tier said, None before it was asked. `task_tokens` estimates the prompt without feedback, `prompt_tokens`
-    with it. `spent_usd` counts known costs only. `windows` are those that servers have told, by model.
+    with it. `spent_usd` counts known costs only. `windows` are those that servers have told, by model;
+    `breakers` says, by model, why some are not asked for a while.
     """
 
     chain: Chain
@@ -36,6 +37,7 @@ class Situation:
     elapsed_s: float = 0.0
     spent_usd: float = 0.0
     windows: Mapping[str, int] = field(default_factory=dict)
+    breakers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,8 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
                 else f"{name} may cost up to ${cost:.3g}, and ${max(left, 0):.3g} of ${limit:.3g} is left"
             )
             return Skip(tier, "budget", need)
+    if name in situation.breakers:
+        return Skip(tier, "breaker_open", situation.breakers[name])
     window = situation.windows.get(name, tier.model.context_window)
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -48,7 +48,7 @@ from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Sk
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold, nonce_for
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
-from hyperguild.ports import Approver, Clock, EventSink, IdSource, SessionStore
+from hyperguild.ports import Approver, BreakerStore, Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
 
 LEASE_S = 15.0
@@ -150,6 +150,7 @@ class _Walk:
             )
             self._emit(Route, tiers=tuple(_routed(tier) for tier in self._chain.tiers))
             async with background(self._keep_lease()):
+                await self._know_breakers()
                 await self._apply_what_was_accepted()
                 ending = await self._to_the_end()
         except asyncio.CancelledError:
@@ -348,9 +349,7 @@ class _Walk:
         )
         delegation = await open_delegation(delegator, mates)
         for warning in delegation.warnings:
-            if warning not in self._warned:  # other tiers may delegate to the same skills
-                self._warned.add(warning)
-                self._emit(Warned, message=warning)
+            self._warn_once(warning)  # other tiers may delegate to the same skills
         return replace(given, tools=(*given.tools, *delegation.tools), rules=delegation.beside(given.rules))
 
     async def _count_delegated_before(self, under_way: AttemptUnderWay) -> None:
@@ -410,6 +409,7 @@ class _Walk:
     async def _record(self, attempt: Attempt, steps: Sequence[Step]) -> None:
         self._attempts.append(attempt)
         await self._tools.store.record_attempt(self._run_id, attempt, steps)
+        await self._kept_breakers(self._tools.caller.breakers.save)
         self._emit(AttemptFinished, attempt=attempt)
         self._emit.attempt_id = None
 
@@ -486,6 +486,7 @@ class _Walk:
     def _situation(self, prompt: tuple[Message, ...]) -> Situation:
         known = [cost or 0.0 for one in self._attempts for cost in one.costs_usd]
         caller, models = self._tools.caller, [tier.model for tier in self._chain.tiers]
+        refusal = caller.breakers.refusal
         return Situation(
             chain=self._chain,
             attempts=tuple(self._attempts),
@@ -495,6 +496,7 @@ class _Walk:
             elapsed_s=self._elapsed_s(),
             spent_usd=sum(known),
             windows={model.name: window for model in models if (window := caller.known_window(model))},
+            breakers={model.name: why for model in models if (why := refusal(model))},
         )
 
     async def _keep_lease(self) -> None:
@@ -506,6 +508,24 @@ class _Walk:
             except StoreError as error:
                 # A log that is busy for a moment must not cost an answer: the next renewal may succeed.
                 self._emit(Warned, message=f"the run could not be marked as alive: {error.message}")
+
+    async def _know_breakers(self) -> None:
+        breakers = self._tools.caller.breakers
+        await self._kept_breakers(breakers.load)
+        if self._request.insist:
+            breakers.let_try(tier.model for tier in self._chain.tiers)
+
+    async def _kept_breakers(self, action: Callable[[BreakerStore], Awaitable[None]]) -> None:
+        try:
+            await action(self._tools.store)
+        except StoreError as error:
+            # They save time; a run that has to do without them is as good.
+            self._warn_once(f"who failed before is not known to other runs: {error.message}")
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._emit(Warned, message=message)
 
     def _causes(self) -> str:
         """Return one line that names every tier with what became of it."""

@@ -128,7 +128,7 @@ async def test_unloaded_while_loading(fleet: FleetProcess, tmp_path: Path, until
     assert first.error.retryable
 
 
-async def test_a5_the_concurrency_limit_is_waited_for_once(fleet: FleetProcess, tmp_path: Path) -> None:
+async def test_a5_the_concurrency_limit_is_waited_for(fleet: FleetProcess, tmp_path: Path) -> None:
     limited = {"status": 429, "code": "concurrency_limit", "message": "Too many requests"}
     script = model(answers=[{"error": limited, "times": 1}, {"text": "patience"}])
     fleet.script(script)
@@ -136,8 +136,10 @@ async def test_a5_the_concurrency_limit_is_waited_for_once(fleet: FleetProcess, 
     result = await walked(config.replace("retries: 0", "retries: 1"), tmp_path)
     assert result.output == "patience"
     assert result.attempts[0].retries == 1
-    again = await failed_first(fleet, tmp_path, rule(error=limited))
+    impatient = "timeout_s: 20, first_token_timeout_s: 1.5"
+    again = await failed_first(fleet, tmp_path, rule(error=limited), tier=impatient)
     assert again.error is not None
+    assert again.retries >= 1, "that is no retry, of which this tier has none"
     assert (again.error.kind, again.error.status) == ("rate_limit", 429)
 
 

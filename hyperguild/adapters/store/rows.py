@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from hyperguild.adapters.store.liveness import ProcessId
+from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import LITERAL, Scrubber, placeholders_in
@@ -70,6 +71,14 @@ class RowWriter:
             "pid": process.pid,
             "host": process.host,
             "process_started": process.started,
+        }
+
+    def breaker(self, record: BreakerRecord) -> Row:
+        """Return the row of a breaker; its times sort by age."""
+        row = record.model_dump()
+        row["error"] = self._remark(record.error)
+        return {
+            column: to_time(value) if isinstance(value, datetime) else value for column, value in row.items()
         }
 
     def title(self, task: str) -> str | None:

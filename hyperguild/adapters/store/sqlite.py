@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from hyperguild import __version__
+from hyperguild.adapters.store.breakers import keep_breakers, read_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.adapters.store.references import find_run, find_session
@@ -23,6 +24,7 @@ from hyperguild.adapters.store.rows import (
     to_json,
     to_time,
 )
+from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import RESUMABLE, Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
@@ -179,6 +181,17 @@ class SqliteSessionStore:
         Raises `UsageError`.
         """
         return await self._read(lambda connection: find_run(connection, reference))
+
+    async def breakers(self) -> list[BreakerRecord]:
+        """Return the breakers that are kept, by endpoint and model."""
+        return await self._read(
+            lambda connection: self._readable(lambda: read_breakers(connection), "breaker")
+        )
+
+    async def keep_breakers(self, records: Sequence[BreakerRecord], gone: Sequence[str]) -> None:
+        """Keep these breakers, and forget those whose keys are `gone`, and those of long ago."""
+        rows = [self._writer.breaker(record) for record in records]
+        await self._write(lambda connection: keep_breakers(connection, rows, gone, self._clock.now()))
 
     async def aclose(self) -> None:
         """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""

@@ -19,6 +19,7 @@ from hyperguild.domain.chain import Endpoint
 from hyperguild.errors import (
     AuthError,
     BadRequestError,
+    ConcurrencyLimitError,
     ContextOverflowError,
     ModelError,
     ModelTimeoutError,
@@ -229,7 +230,7 @@ def _too_many(case: _Case) -> ModelError:
         return _out_of_credit(case)
     if case.said.names("concurrency_limit"):
         return case.error(
-            RateLimitError,
+            ConcurrencyLimitError,
             f"{case.peer.who} has as many requests for '{case.peer.upstream}' as its concurrencyLimit allows"
             f"{case.quoted}",
             "raise concurrencyLimit in llama-swap's configuration, or lower max_concurrency of the endpoint",

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hyperguild.adapters.store.migrations import m0001_initial, m0002_steps_of_runs, m0003_continued_runs
+from hyperguild.adapters.store.migrations import (
+    m0001_initial,
+    m0002_steps_of_runs,
+    m0003_continued_runs,
+    m0004_breakers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +34,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("initial", m0001_initial.STATEMENTS),
     Migration("steps of runs", m0002_steps_of_runs.STATEMENTS, done=m0002_steps_of_runs.DONE),
     Migration("continued runs", m0003_continued_runs.STATEMENTS, done=m0003_continued_runs.DONE),
+    Migration("breakers", m0004_breakers.STATEMENTS, done=m0004_breakers.DONE),
 )
 """Number n stands at index n - 1."""
