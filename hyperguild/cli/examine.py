@@ -19,6 +19,7 @@ from hyperguild.adapters.store.connection import open_for_reading, translated
 from hyperguild.adapters.store.migrations import MIGRATIONS
 from hyperguild.adapters.wire.http_errors import key_origin
 from hyperguild.adapters.wire.keys import KeyRing
+from hyperguild.cli.breakers import breaker_findings, open_breakers
 from hyperguild.cli.diagnosis import (
     Finding,
     Use,
@@ -101,6 +102,7 @@ class _EndpointDoctor:
         self._keys = KeyRing(settings.env)
         self._uses = uses_of(configuration)
         self._clock = SystemClock()
+        self._breakers = open_breakers(settings)
 
     async def aclose(self) -> None:
         """End key commands under way."""
@@ -121,6 +123,8 @@ class _EndpointDoctor:
                 findings.append(await keeper_finding(endpoint, self._env))
         elif all(finding.level == "ok" for finding in findings):
             findings += await self._of_server(area, endpoint, uses)
+        models = [use.model for use in uses]
+        findings += breaker_findings(endpoint, models, self._breakers, self._clock.now())
         findings += [finding for use in uses for finding in [price_finding(area, use)] if finding is not None]
         findings = findings if uses else [unused_endpoint(finding) for finding in findings]
         return [without_secrets(finding, endpoint.base_url or "", self._env) for finding in findings]

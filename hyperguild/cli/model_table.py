@@ -50,7 +50,8 @@ class ModelRow:
     """A model of chains.yaml, or (`name` None) one that only its endpoint knows.
 
     `listed` is None where the endpoint did not say; of an embedded model it tells whether its file can be
-    used. `chains` has it as a tier, `judges` as the judge.
+    used. `chains` has it as a tier, `judges` as the judge. `breaker` is what keeps it from being asked, as
+    JSON; `out` says so in words.
     """
 
     endpoint: str
@@ -63,6 +64,8 @@ class ModelRow:
     chains: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    breaker: dict[str, Any] | None = None
+    out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,11 @@ async def take_inventories(
 
 
 def remarks_of(configured: Sequence[ModelRow], inventories: Inventories) -> Iterator[Remark]:
-    """Yield why endpoints could not be asked, and which models they do not have."""
+    """Yield why endpoints could not be asked, what is not asked for a while, and which models they lack."""
     for name, error in inventories.errors.items():
         yield Remark(name, error, is_error=True)
+    for endpoint, words in dict.fromkeys((row.endpoint, row.out) for row in configured if row.out):
+        yield Remark(endpoint, f"{words} (`hyperguild models reset`: at once)", is_error=False)
     for row in configured:
         fault = inventories.faults.get(row.name or "")
         inventory = inventories.found.get(row.endpoint)
@@ -143,6 +148,7 @@ def as_object(row: ModelRow) -> dict[str, Any]:
         "judges": list(row.judges),
         "aliases": list(row.aliases),
         "price": price_object(row.price),
+        "breaker": row.breaker,
     }
 
 

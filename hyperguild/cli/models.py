@@ -16,6 +16,7 @@ Examples:
   hyperguild models --all
   hyperguild models --json | jq -r '.[] | select(.state == "ready").upstream'
   hyperguild models stop                  unload what the keeper holds
+  hyperguild models reset                 ask again what failed too often
 
 States, of models on llama-swap and of embedded ones: ready (loaded),
 starting, cold (asking it loads it), unknown (the server did not say).
@@ -27,8 +28,10 @@ its own, holds them loaded until nobody has used them for `ttl_s`.
 chains.yaml, else null), upstream (what the endpoint calls it), state,
 configured (chains.yaml has it), listed (the endpoint names it, or the file of
 an embedded model can be used; null where it was not asked or did not answer),
-chains (whose tiers it is in), judges (the chains it judges in), aliases and
-price (USD per million tokens). Endpoints that cannot be reached or
+chains (whose tiers it is in), judges (the chains it judges in), aliases,
+price (USD per million tokens) and breaker (null; or why the model is not asked
+for a while: endpoint, model, null where it is the whole endpoint, failures,
+since, open_until, error_kind and error). Endpoints that cannot be reached or
 cannot run models, and files that cannot be used, are named on stderr.
 """
 
@@ -52,7 +55,9 @@ def models(ctx: click.Context, /, *, every: bool, as_json: bool) -> None:
 
 
 def _list(settings: Settings, *, every: bool, as_json: bool) -> None:
-    from hyperguild.cli.kept_models import look_at_keeper  # noqa: PLC0415  # start-up
+    from hyperguild.adapters.clock import SystemClock  # noqa: PLC0415  # start-up
+    from hyperguild.cli.breakers import open_breakers, with_breakers  # noqa: PLC0415
+    from hyperguild.cli.kept_models import look_at_keeper  # noqa: PLC0415
     from hyperguild.cli.model_table import (  # noqa: PLC0415
         as_object,
         fill_page,
@@ -65,7 +70,9 @@ def _list(settings: Settings, *, every: bool, as_json: bool) -> None:
     configuration = settings.load()
     kept = asyncio.run(look_at_keeper(configuration, settings.env))
     inventories = asyncio.run(take_inventories(configuration, settings.env, kept.states))
-    rows = rows_of(configuration, inventories)
+    rows = with_breakers(
+        rows_of(configuration, inventories), configuration, open_breakers(settings), SystemClock().now()
+    )
     if as_json:
         for remark in remarks_of(rows, inventories):
             if remark.is_error:
@@ -109,3 +116,33 @@ def stop(settings: Settings, /, *, as_json: bool) -> None:
         print_json(stop_objects(status))
     else:
         click.echo(stop_in_words(status))
+
+
+RESET_EPILOG = """\b
+Examples:
+  hyperguild models reset                 everything that is not asked now
+  hyperguild models reset swap            an endpoint, and its models
+  hyperguild models reset phi4            a model, and its endpoint
+
+--json prints an array of what was closed: objects with endpoint, model (null
+for the whole endpoint), failures, since, open_until, error_kind and error.
+"""
+
+
+@models.command(epilog=RESET_EPILOG)
+@click.argument("name", required=False, metavar="[ENDPOINT|MODEL]")
+@click.option("--json", "as_json", is_flag=True, help="Print an array.")
+@click.pass_obj
+def reset(settings: Settings, /, *, name: str | None, as_json: bool) -> None:
+    """Have endpoints and models asked again that failed too often just now.
+
+    They are tried again by themselves after a while; this is for when you have mended them. Runs that are
+    under way in other processes take note with their next run.
+    """
+    from hyperguild.cli.breakers import breaker_object, reset_breakers, reset_in_words  # noqa: PLC0415
+
+    closed = asyncio.run(reset_breakers(settings, name))
+    if as_json:
+        print_json([breaker_object(record) for record in closed])
+    else:
+        click.echo(reset_in_words(closed))

@@ -46,6 +46,7 @@ class _AnyEndpoint(Entry):
     )
     api_key_cmd: Argv | None = Field(None, description="The command (a list) that prints the key.")
     max_concurrency: Count = Field(8, description="Requests sent to this endpoint at once.")
+    max_queue: Count = Field(1000, description="Requests that may wait for that; more are refused at once.")
     connect_timeout_s: Seconds = Field(2.0, description="Seconds to wait for a connection.")
     probe_timeout_ms: Count = Field(200, description="Milliseconds that asking what is loaded may cost.")
     ca_file: Text | None = Field(None, description="A PEM file of certificate authorities to trust instead.")
@@ -168,6 +169,9 @@ class Model(_Tunable):
         None, description="Tokens of prompt and answer together; 4096, if not given for an embedded model."
     )
     max_output_tokens: Count | None = Field(None, description="Tokens of the answer.")
+    max_concurrency: Count | None = Field(
+        None, description="Requests sent to this model at once; no limit but its endpoint's, if not given."
+    )
     price: Price | None = Field(
         None, description="USD per million tokens; a local model without one costs 0."
     )

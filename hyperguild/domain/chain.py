@@ -53,6 +53,7 @@ class EngineSettings:
 class Endpoint:
     """A server or program that hosts models. `base_url` is None for `command` and `embedded`.
 
+    Of requests beyond `max_concurrency` up to `max_queue` wait in line; more are refused.
     `engine` is that of an `embedded` endpoint, which alone uses it.
     """
 
@@ -62,6 +63,7 @@ class Endpoint:
     argv: tuple[str, ...] = ()
     key: KeySource | None = None
     max_concurrency: int = 8
+    max_queue: int = 1000
     connect_timeout_s: float = 2.0
     probe_timeout_ms: int = 200
     ca_file: Path | None = None
@@ -95,7 +97,7 @@ class ProviderTool:
 class Model:
     """A model that answers: its name in chains.yaml, and the name its endpoint knows it by (`upstream`).
 
-    `gguf` is the file of an embedded model.
+    `gguf` is the file of an embedded model; `max_concurrency` bounds its own share of the endpoint's.
 
     `params` holds only what was set, under hyperguild's own names: temperature, top_p, top_k,
     presence_penalty, frequency_penalty, repeat_penalty, seed, stop, reasoning_effort. `extra_body` goes into
@@ -116,6 +118,7 @@ class Model:
     json_schema: bool = True
     gguf: Path | None = None
     provider_tools: tuple[ProviderTool, ...] = ()
+    max_concurrency: int | None = None
 
     def cost_usd(self, usage: Usage) -> float | None:
         """Price the usage in USD; 0 for a local model without a price, None for another: never a guess."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 import re
@@ -15,6 +14,7 @@ from hyperguild.adapters.models.anthropic_stream import FINISH_REASONS
 from hyperguild.adapters.models.token_counts import anthropic_usage
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.program import Program, ProgramStartError
+from hyperguild.adapters.wire.turns import Turns
 from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.domain.fencing import nonce_of
@@ -58,7 +58,7 @@ class CommandClient:
     def __init__(self, endpoint: Endpoint, keys: KeyRing) -> None:
         self._endpoint = endpoint
         self._keys = keys
-        self._turns = asyncio.Semaphore(endpoint.max_concurrency)
+        self._turns = Turns(endpoint)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """See `ModelClient.stream`."""
@@ -66,7 +66,7 @@ class CommandClient:
             raise self._error(request.model, "a command endpoint takes no pictures", cls=BadRequestError)
         argv = [argument.replace("{model}", request.model.upstream) for argument in self._endpoint.argv]
         prompt = prompt_text(request.messages).encode("utf-8", errors="replace")
-        async with self._turns:
+        async with self._turns.turn(request.model):
             environment = await self._environment(request.model)
             yield Sent()
             try:

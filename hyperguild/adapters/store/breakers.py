@@ -1,10 +1,13 @@
-"""The breakers' table. Everything here runs in the store's thread, in its transaction."""
+"""The breakers' table. But for `peek_breakers`, all runs in the store's thread, in its transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
 
 from hyperguild.adapters.store.rows import Row, storable, to_time
 from hyperguild.domain.breakers import BreakerRecord
@@ -20,6 +23,20 @@ def read_breakers(connection: sqlite3.Connection) -> list[BreakerRecord]:
     """Return what is kept, by endpoint and model. Raises `ValueError` for a row that cannot be read."""
     rows = connection.execute("SELECT * FROM breakers ORDER BY endpoint, model").fetchall()
     return [BreakerRecord(**{column: row[column] for column in _COLUMNS}) for row in rows]
+
+
+def peek_breakers(path: Path) -> list[BreakerRecord]:
+    """Return what the file keeps, and leave it as it is: an older one is not brought up to date.
+
+    None where there is no file, where it is older than breakers are, and where it cannot be read. In the
+    caller's own thread.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return read_breakers(connection)
+    except (sqlite3.Error, ValueError):
+        return []
 
 
 def keep_breakers(

@@ -15,6 +15,7 @@ from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.network_errors import error_from_transport
 from hyperguild.adapters.wire.peer import Peer
 from hyperguild.adapters.wire.transport import TransportFactory, auth_headers, open_http
+from hyperguild.adapters.wire.turns import Turns
 from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.errors import BadRequestError, ModelError, ProtocolError
 
@@ -118,7 +119,7 @@ class Exchanger:
         self._keys = keys
         self._transport_factory = transport_factory
         self._http: httpx.AsyncClient | None = None
-        self._turns = asyncio.Semaphore(endpoint.max_concurrency)
+        self._turns = Turns(endpoint)
 
     def peer(self, model: Model | None = None, *, tools: int = 0) -> Peer:
         """Return who is spoken to, for messages; the key is known to it once it has been read."""
@@ -129,12 +130,12 @@ class Exchanger:
 
     @asynccontextmanager
     async def turn(self, model: Model) -> AsyncIterator[None]:
-        """Wait until fewer than `max_concurrency` others hold a turn; hold one while in the context.
+        """Wait for a turn in line, as `Turns.turn` does; hold it while in the context.
 
         Once inside, key and client are ready, so that nothing but the server's time passes in `send`. Raises
         `ModelError` where they cannot be had.
         """
-        async with self._turns:
+        async with self._turns.turn(model):
             await self._prepared(model)
             yield
 

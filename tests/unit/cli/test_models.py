@@ -137,6 +137,7 @@ def test_json(chains_file: Path, fleet: FleetProcess, capsys: pytest.CaptureFixt
         "judges": [],
         "aliases": ["phi4", "phi"],
         "price": None,
+        "breaker": None,
     }
     assert rows["sonnet"]["price"] == {
         "input": 3.0,
