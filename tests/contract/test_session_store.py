@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from hyperguild.adapters.store.breakers import peek_breakers
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
+from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import (
     Attempt,
@@ -632,7 +634,9 @@ _WRITER = """
 import asyncio, itertools, os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from hyperguild.adapters.store.breakers import peek_breakers
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
+from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunStart, Step
 from hyperguild.domain.secrets import Scrubber
@@ -742,3 +746,57 @@ async def test_opening_that_is_cancelled_leaves_nothing_locked(place: Place, ope
         with contextlib.suppress(asyncio.CancelledError):
             await opening
     await (await opened()).start_run(run_start())
+
+
+def breaker(key: str = "k1", **changes: Any) -> BreakerRecord:
+    fields: dict[str, Any] = {
+        "key": key,
+        "endpoint": "swap",
+        "model": "phi4",
+        "failures": 5,
+        "openings": 1,
+        "since": NOON,
+        "opened_at": NOON,
+        "open_until": NOON + timedelta(seconds=30),
+        "error_kind": "server",
+        "error": "boom",
+        "changed_at": NOON,
+    }
+    return BreakerRecord(**{**fields, **changes})
+
+
+async def test_breakers_are_there_for_the_next_process(opened: Opener, place: Place) -> None:
+    store = await opened()
+    whole = breaker("k2", model=None, since=None, opened_at=None, open_until=None, failures=1)
+    await store.keep_breakers([breaker(), whole], gone=[])
+    assert await (await opened(read_only=True)).breakers() == [whole, breaker()]
+    assert peek_breakers(place.path) == [whole, breaker()]
+    await store.keep_breakers([breaker(failures=6)], gone=["k2", "k3"])
+    assert await store.breakers() == [breaker(failures=6)]
+
+
+async def test_breakers_that_nobody_touched_for_long_are_forgotten(opened: Opener, place: Place) -> None:
+    store = await opened()
+    await store.keep_breakers([breaker()], gone=[])
+    place.clock.time += timedelta(days=3)
+    later = breaker("k2", changed_at=place.clock.time)
+    await store.keep_breakers([later], gone=[])
+    assert await store.breakers() == [later]
+
+
+async def test_errors_of_breakers_are_scrubbed_and_left_out_where_nothing_is_logged(
+    opened: Opener, place: Place
+) -> None:
+    place.scrubber.learn("CLOUD_KEY", "made-up-key-0123456789")
+    said = breaker(error="the key made-up-key-0123456789 is refused")
+    await (await opened()).keep_breakers([said], gone=[])
+    assert b"made-up-key" not in place.raw()
+    await (await opened(LogPolicy(content="none"))).keep_breakers([said], gone=[])
+    assert [one.error for one in await (await opened()).breakers()] == [""]
+
+
+def test_breakers_of_a_file_that_cannot_be_read_are_none(place: Place) -> None:
+    assert peek_breakers(place.path) == []
+    place.path.parent.mkdir(parents=True)
+    place.path.write_bytes(b"no database")
+    assert peek_breakers(place.path) == []

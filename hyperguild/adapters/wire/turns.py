@@ -44,8 +44,9 @@ class Turns:
     def _full(self, model: Model) -> QueueFullError:
         endpoint = self._endpoint
         return QueueFullError(
-            f"{endpoint.max_queue} requests wait for endpoint '{endpoint.name}' already",
-            hint=f"ask for less at once, or raise max_queue or max_concurrency of endpoint '{endpoint.name}'",
+            f"the line before endpoint '{endpoint.name}' is full: as many as max_queue allows "
+            f"({endpoint.max_queue}) wait already",
+            hint="ask for less at once, or raise its max_queue or max_concurrency",
             retryable=False,
             model=model.name,
             endpoint=endpoint.name,

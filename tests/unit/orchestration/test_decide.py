@@ -76,6 +76,14 @@ def test_a_failed_verifier_is_not_asked_about_the_same_tier_again(cause: Any) ->
     assert decision(twice, attempt(0, cause=cause)).tier.position == 1
 
 
+def test_what_failed_too_often_is_passed_over_before_it_is_probed() -> None:
+    out = {"model-0": "the endpoint is out; it is tried again in 25 s"}
+    assert decision(breakers=out) == Skip(TWO.tiers[0], "breaker_open", out["model-0"])
+    last = chain(tier(0))
+    assert isinstance(decision(last, breakers=out), Skip), "the last tier, too"
+    assert decision(last, attempt(0, "skip", cause="breaker_open"), breakers=out).status == "exhausted"
+
+
 def test_a_model_that_erred_is_not_tried_again() -> None:
     same = local_model("phi4")
     repeated = chain(tier(0, same, attempts=3), tier(1, same), CLOUD)

@@ -36,9 +36,10 @@ from hyperguild.domain.messages import (
 )
 from hyperguild.domain.records import CheckResult, JudgeUse, Verdict, WarmState
 from hyperguild.domain.usage import Price, Usage
-from hyperguild.errors import BadRequestError, ModelError
+from hyperguild.errors import BadRequestError, ModelError, ServerError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import Loading
+from hyperguild.resilience.breakers import Breakers
 from hyperguild.verification.judge_prompt import DEFAULT_RUBRIC
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.verifier import Verifier
@@ -141,12 +142,13 @@ class Bench:
     warnings: list[str] = field(default_factory=list)
     uses: list[JudgeUse] = field(default_factory=list)
     verifier: Verifier | None = None
+    breakers: Breakers | None = None
 
     async def verify(
         self, judge: Judge | None, subject: Subject = SUBJECT, checks: tuple[Check, ...] = ()
     ) -> Verdict:
         clients = {"swap": self.script, "cloud": self.script}
-        caller = ModelCaller(clients, self.script, self.script, random_share=lambda: 0.0)
+        caller = ModelCaller(clients, self.script, self.script, lambda: 0.0, breakers=self.breakers)
         watch = VerifierWatch(
             on_check=self.checks.append,
             on_judge_loading=lambda model, loading: self.loadings.append((model, loading)),
@@ -459,6 +461,21 @@ async def test_a_check_at_fault_never_accepts(tmp_path: Path) -> None:
     assert (refused.cause, refused.feedback.count("\n")) == ("check_failed", 0)
     assert refused.warning is not None
     assert "missing" in refused.warning
+
+
+async def test_a_judge_whose_breaker_is_open_is_not_asked_but_the_next_one_is() -> None:
+    table = bench(phi=[verdict(True, 0.9)])
+    table.breakers = Breakers(table.script)
+    for _ in range(5):
+        with table.breakers.enter(QWEN) as passage:
+            passage.failed(ServerError("boom", status=500), retried=False)
+    result = await table.verify(Judge(models=(QWEN, PHI)))
+    assert (result.kind, table.asked) == ("accept", ["phi"])
+    assert "breaker_open" in table.warnings[0]
+    assert "tried again in 30 s" in table.warnings[0]
+    alone = await table.verify(Judge(models=(QWEN,)))
+    assert (alone.cause, table.asked) == ("verifier_error", ["phi"])
+    assert "breaker_open" in alone.feedback
 
 
 async def test_cancelling_drops_the_judges_call() -> None:
