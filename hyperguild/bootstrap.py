@@ -29,6 +29,7 @@ from hyperguild.config.programs import program_files
 from hyperguild.domain.chain import Endpoint, EndpointKind, Model, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
 from hyperguild.domain.ids import Uuid7Source
+from hyperguild.domain.limits import Limits
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
@@ -37,7 +38,7 @@ from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.redacting import RedactingClient
 from hyperguild.inference.redaction import Redactor
 from hyperguild.orchestration.resume import Continuation
-from hyperguild.orchestration.walk import Tools, walk
+from hyperguild.orchestration.walk import NO_LIMITS, Tools, walk
 from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore, Tool
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class OpenGuild:
     models: Callable[[str], Model] | None = None
     skills: SkillBook | None = None
     approver: Approver | None = None
+    limits: Limits = NO_LIMITS
 
     def delegating_to(self, skills: SkillBook) -> OpenGuild:
         """Return the same guild, whose runs may delegate to these skills, as far as their chains let them."""
@@ -107,6 +109,7 @@ class OpenGuild:
             models=self.models,
             skills=self.skills,
             approver=self.approver,
+            limits=self.limits,
         )
         try:
             return await walk(request, tools, ScrubbingSink(self.scrubber, sink), continuation)
@@ -177,6 +180,7 @@ async def open_guild(
             hooks=_hooks_in(configuration, env, additions.hooks),
             models=configuration.model,
             approver=approver,
+            limits=configuration.limits,
         )
 
 

@@ -12,6 +12,7 @@
     │   └── UnrecordedRunError (domain.records)  it failed during a run; carries the run's result
     ├── VerifierError               no verdict could be had
     ├── NonceError                  untrusted text cannot be fenced: the source of nonces is broken
+    ├── BudgetRefusedError          a limit does not allow a model call; nothing was sent
     ├── ModelError                  no usable answer; has kind, status, retryable, model, tier
     │   ├── ConnectError            connect           the endpoint cannot be reached
     │   ├── ModelTimeoutError       timeout           connect, load, first token, silence or total
@@ -176,6 +177,12 @@ class VerifierError(HyperguildError):
 
 class NonceError(HyperguildError):
     """No nonce could be drawn that the untrusted text does not hold: the source is broken."""
+
+
+class BudgetRefusedError(HyperguildError):
+    """A limit does not allow a model call; the message names what was left. Nothing was sent."""
+
+    exit_code = 4
 
 
 class ModelError(HyperguildError):

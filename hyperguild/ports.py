@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import Model
 from hyperguild.domain.events import Event
+from hyperguild.domain.limits import Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import ModelRequest, StreamPart
 from hyperguild.domain.records import (
     Attempt,
@@ -21,6 +23,7 @@ from hyperguild.domain.records import (
     WarmState,
 )
 from hyperguild.domain.tools import ToolCall, ToolSpec
+from hyperguild.domain.usage import Usage
 
 
 class ModelClient(Protocol):
@@ -39,6 +42,18 @@ class ModelClient(Protocol):
 
     async def aclose(self) -> None:
         """Give up connections. Safe to call twice."""
+        ...
+
+
+class Meter(Protocol):
+    """Watches over what the model calls of a run may spend."""
+
+    def spending(self, request: ModelRequest, used: Callable[[], Usage]) -> AbstractAsyncContextManager[None]:
+        """Reserve what the request may take at most, while the block sends it; then settle what it `used`.
+
+        Entering raises `BudgetRefusedError` where a limit does not allow it, and `StoreError`. What was used
+        is settled however the block ends.
+        """
         ...
 
 
@@ -141,8 +156,37 @@ class BreakerStore(Protocol):
         ...
 
 
+class Ledger(Protocol):
+    """What all runs of a session log spend of limits that they share, whatever process they are in.
+
+    Attempts on record are what was spent; on top of them count reservations, and calls that are settled but
+    whose attempt is not on record yet. A day is one of UTC, and has what its runs spend that began on it, and
+    what others spend on it. Raises `StoreError`.
+    """
+
+    async def reserve(self, run_id: str, key: str, ask: Amount, limits: Limits) -> Refusal | None:
+        """Set the amount aside for a run on record, or return why it cannot be.
+
+        No two reservations come between each other: what all have set aside and spent stays within limits.
+        """
+        ...
+
+    async def settle(self, key: str, run_id: str, used: Amount) -> None:
+        """Put what a call used in the place of what was reserved; kept until its attempt is on record."""
+        ...
+
+    async def standings(self, session_id: str | None, limits: Limits) -> tuple[Standing, ...]:
+        """Return how each limit stands now; those of a session only where one is named."""
+        ...
+
+
 class SessionStore(BreakerStore, Protocol):
     """The session log. Everything that returned is durable. Raises `StoreError`."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What its runs spend of limits that they share."""
+        ...
 
     async def start_run(self, run: RunStart) -> None:
         """Record a run as `running`, and its session where that is new."""

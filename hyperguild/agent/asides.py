@@ -12,7 +12,7 @@ from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Completion, FinishReason, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import ModelUse
 from hyperguild.domain.usage import Usage, total_cost_usd
-from hyperguild.errors import UsageError
+from hyperguild.errors import BudgetRefusedError, UsageError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent
 from hyperguild.ports import Clock, IdSource
@@ -77,7 +77,10 @@ class Asides:
             raise UsageError(f"the budget of the run does not allow asking {name}")
         if not self._steps.left:
             raise UsageError(f"the attempt has no step left to ask {name} with")
-        return await self._ask(model, sent)
+        try:
+            return await self._ask(model, sent)
+        except BudgetRefusedError as refused:
+            raise UsageError(refused.message) from refused
 
     async def _ask(self, model: Model, sent: tuple[Message, ...]) -> Completion:
         tools, clock = self._tools, self._tools.clock

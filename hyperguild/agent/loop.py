@@ -45,7 +45,7 @@ from hyperguild.domain.records import ModelUse
 from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult, ToolSpec
 from hyperguild.domain.usage import Usage, total_cost_usd
-from hyperguild.errors import ContextOverflowError
+from hyperguild.errors import BudgetRefusedError, ContextOverflowError
 from hyperguild.inference.events import CallEvent, Reset
 
 MOST_CONTINUATIONS = 2
@@ -243,6 +243,9 @@ class AgentLoop:
             completion = await self._complete(sent, tools, choice)
         except _Tripped as tripped:
             return await self._take_trip(tripped.trip)
+        except BudgetRefusedError as refused:
+            await self._keep()
+            return self._cut_short(refused.message)
         except ContextOverflowError:
             await self._keep()
             if self._summaries.failed or not await self._summaries.summarise():

@@ -14,7 +14,7 @@ from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Message, ModelRequest, UsageReport
 from hyperguild.domain.tools import ToolSpec
 from hyperguild.domain.usage import Usage
-from hyperguild.errors import ModelError
+from hyperguild.errors import BudgetRefusedError, ModelError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent
 from hyperguild.ports import Clock, IdSource
@@ -157,7 +157,7 @@ class Summariser:
                 warm_state=None,
                 observe=observe,
             )
-        except ModelError as error:
+        except (ModelError, BudgetRefusedError) as error:
             failure = error.message
         else:
             self._under_way = completion.usage

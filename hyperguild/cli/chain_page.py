@@ -85,6 +85,7 @@ def chain_object(configuration: Configuration, chain: Chain, env: Mapping[str, s
             "on_exhausted": chain.on_exhausted,
             "tiers": [_tier_object(tier) for tier in chain.tiers],
             "hooks": hooks_object(configuration.hooks),
+            "limits": dataclasses.asdict(configuration.limits),
         }
     )
     return shown
@@ -118,6 +119,9 @@ def fill_page(page: Page, chain: Mapping[str, Any]) -> None:
     feedback = chain["feedback"]
     page.fact("used by", (_used_by(chain), ""), indent=2)
     page.fact("budget", (budget_text(chain["budget"]), ""), indent=2)
+    for scope in ("session", "day"):
+        if any(chain["limits"][scope].values()):
+            page.fact(f"per {scope}", (budget_text(chain["limits"][scope]), ""), indent=2)
     told = f"{ANSWERS_SEEN[feedback['answers']]}; at most {feedback['max_chars']:,} characters"
     page.fact("feedback", (told, ""), indent=2)
     page.fact("if all fail", (EXHAUSTED[chain["on_exhausted"]], ""), indent=2)
@@ -129,11 +133,12 @@ def fill_page(page: Page, chain: Mapping[str, Any]) -> None:
 
 
 def budget_text(budget: Mapping[str, Any]) -> str:
-    """Return a budget in words, from its fields `cost_usd`, `seconds` and `attempts`."""
+    """Return a budget in words, from its fields `cost_usd`, `seconds` (where it has any), and the rest."""
     limits = [
         None if budget["cost_usd"] is None else money(budget["cost_usd"]),
-        None if budget["seconds"] is None else duration(budget["seconds"]),
+        None if budget.get("seconds") is None else duration(budget["seconds"]),
         None if budget["attempts"] is None else _count(budget["attempts"], "attempt"),
+        None if budget["tokens"] is None else _count(budget["tokens"], "token"),
     ]
     given = [limit for limit in limits if limit is not None]
     return f"at most {', '.join(given)}" if given else "none"

@@ -29,8 +29,8 @@ Examples:
   hyperguild chains list --json | jq -r '.[] | select(.default).name'
 
 --json prints an array of objects with name, default, tiers (names of
-models), verifier, budget (cost_usd, seconds, attempts; null is no limit)
-and skills (those that chains.yaml gives this chain).
+models), verifier, budget (cost_usd, seconds, attempts, tokens; null is no
+limit) and skills (those that chains.yaml gives this chain).
 """
 
 SHOW_EPILOG = """\b

@@ -14,6 +14,7 @@ from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Chain, Model
+from hyperguild.domain.limits import Standing
 from hyperguild.domain.messages import Message
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
@@ -25,12 +26,15 @@ HEADER = ("", "model", "tier", "state", "judged", "tokens", "at most")
 
 
 async def preview(
-    configuration: Configuration, request: RunRequest, env: Mapping[str, str]
+    configuration: Configuration,
+    request: RunRequest,
+    env: Mapping[str, str],
+    standings: tuple[Standing, ...] = (),
 ) -> dict[str, Any]:
     """Return the chain as it would be walked now: tiers and judges with warm state, swap and worst cost.
 
     `swap` says that asking this model would load it in place of a model of this chain that is loaded now.
-    Only what is loaded is asked; no model is called.
+    `standings` are the limits of the day. Only what is loaded is asked; no model is called.
     """
     chain, redaction = request.chain, configuration.redaction
     rows: list[dict[str, Any]] = []
@@ -50,7 +54,11 @@ async def preview(
     for tier in chain.tiers:
         state = states[tier.model.name]
         situation = Situation(
-            chain, task_tokens=tokens, prompt_tokens=tokens, has_images=bool(request.task.images)
+            chain,
+            task_tokens=tokens,
+            prompt_tokens=tokens,
+            has_images=bool(request.task.images),
+            standings=standings,
         )
         blocked = obstacle(situation, tier)
         rows.append(
@@ -83,6 +91,10 @@ async def preview(
             for model in judges
         ],
         "tiers": rows,
+        "limits": [
+            {"scope": one.scope, "unit": one.unit, "limit": one.limit, "left": one.left, "message": one.text}
+            for one in standings
+        ],
     }
 
 
@@ -119,6 +131,8 @@ def print_preview(plan: dict[str, Any], page: Page) -> None:
     for row in plan["tiers"]:
         if row["skip"]:
             page.add((f"{row['model']} would be skipped: {row['skip']['reason']}", ""), hang=2)
+    for limit in plan["limits"]:
+        page.add((limit["message"], ""), hang=2)
     page.print()
 
 

@@ -41,6 +41,7 @@ from hyperguild.cli.examine_mcp import server_findings
 from hyperguild.cli.examine_private import private_findings
 from hyperguild.cli.examine_program import program_finding
 from hyperguild.cli.examine_sandbox import sandbox_finding
+from hyperguild.cli.limits_left import limit_findings
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
@@ -71,8 +72,10 @@ async def examine(settings: Settings, found: FoundConfig, configuration: Configu
     Where the file is not trusted, no endpoint is asked: that could run programs, or send keys.
     """
     file_findings, trusted = _of_file(settings, found, configuration)
-    findings = [*file_findings, *_of_skills(settings, configuration), *_of_log(settings)]
+    of_log = _of_log(settings)
+    findings = [*file_findings, *_of_skills(settings, configuration), *of_log]
     findings += private_findings(settings)
+    findings += await limit_findings(settings, configuration, of_log)
     for verifier in configuration.verifiers.values():
         findings += _of_checks(verifier, settings)
     findings += hook_findings(configuration, settings.env)

@@ -99,7 +99,7 @@ def run_skill(
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
     if dry_run:
-        plan = asyncio.run(preview(configuration, request, settings.env))
+        plan = asyncio.run(_preview(settings, configuration, request))
         print_json(plan) if output.as_json else print_preview(plan, Page.for_stdout(settings.env))
         return
     execute(settings, configuration, request, output, session_ref=session_ref, history=history)
@@ -199,6 +199,14 @@ def execute_series(
             say(f"warning: {one_line(error.message, 400)}")
             raise job.end_of_cancelled() from None
     return job.outcome
+
+
+async def _preview(settings: Settings, configuration: Configuration, request: RunRequest) -> dict[str, Any]:
+    """Return what would be tried, as the limits of the day stand now."""
+    from hyperguild.cli.limits_left import standings_today  # noqa: PLC0415  # start-up
+
+    standings = await standings_today(settings, configuration)
+    return await preview(configuration, request, settings.env, standings)
 
 
 def _warn(warning: str | None) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from hyperguild.config import schema
 from hyperguild.config.agent_policy import agent_policy
+from hyperguild.config.limits import budget_of
 from hyperguild.config.models import ModelTable, limits_of, tuned
 from hyperguild.config.report import Report
 from hyperguild.config.schema_agent import Agent
-from hyperguild.config.wording import DocumentPath, did_you_mean, quoted
-from hyperguild.domain.chain import Budget, Chain, FeedbackPolicy, Model, RetryPolicy, Tier, VerifierSpec
+from hyperguild.config.schema_limits import Limits
+from hyperguild.config.wording import DocumentPath, did_you_mean, quoted, shown_path
+from hyperguild.domain.chain import Chain, FeedbackPolicy, Model, RetryPolicy, Tier, VerifierSpec
 
 DEFAULT = "default"
 
@@ -20,7 +22,7 @@ def resolve_chains(
     raw: schema.ChainsFile, table: ModelTable, verifiers: Mapping[str, VerifierSpec], report: Report
 ) -> dict[str, Chain]:
     """Return the chains that can be walked; for the others a problem is noted."""
-    resolver = _ChainResolver(table, verifiers, report)
+    resolver = _ChainResolver(table, verifiers, report, raw.limits)
     resolved = {name: resolver.chain(name, chain) for name, chain in raw.chains.items()}
     return {name: chain for name, chain in resolved.items() if chain is not None}
 
@@ -36,7 +38,20 @@ def resolve_skills(raw: schema.ChainsFile, report: Report) -> dict[str, str]:
 
 
 class _ChainResolver:
-    def __init__(self, table: ModelTable, verifiers: Mapping[str, VerifierSpec], report: Report) -> None:
+    def __init__(
+        self,
+        table: ModelTable,
+        verifiers: Mapping[str, VerifierSpec],
+        report: Report,
+        limits: Limits,
+    ) -> None:
+        self._run_limits = budget_of(limits.run)
+        in_usd = {
+            "run": limits.run.cost_usd,
+            "session": limits.session.cost_usd,
+            "day": limits.day.cost_usd,
+        }
+        self._usd_scopes = [scope for scope, limit in in_usd.items() if limit is not None]
         self._table = table
         self._verifiers = verifiers
         self._report = report
@@ -63,13 +78,13 @@ class _ChainResolver:
             tiers=tiers,
             verifier=verifier,
             feedback=FeedbackPolicy(answers=raw.feedback.answers, max_chars=raw.feedback.max_chars),
-            budget=Budget(
-                cost_usd=raw.budget.cost_usd, seconds=raw.budget.seconds, attempts=raw.budget.attempts
-            ),
+            budget=budget_of(raw.budget).within(self._run_limits),
             on_exhausted=raw.on_exhausted,
         )
-        if chain.budget.cost_usd is not None:
-            self._refuse_unpriced(path, chain)
+        if raw.budget.cost_usd is not None:
+            self._refuse_unpriced(path, chain, (*path, "budget", "cost_usd"))
+        elif self._usd_scopes:
+            self._refuse_unpriced(path, chain, ("limits", self._usd_scopes[0], "cost_usd"))
         return chain if len(tiers) == len(raw.tiers) else None
 
     def _tier(self, position: int, raw: schema.Tier, agent: Agent, path: DocumentPath) -> Tier | None:
@@ -104,12 +119,13 @@ class _ChainResolver:
                     'the chain, or set "verify: false" on this tier',
                 )
 
-    def _refuse_unpriced(self, path: DocumentPath, chain: Chain) -> None:
+    def _refuse_unpriced(self, path: DocumentPath, chain: Chain, limit: DocumentPath) -> None:
+        above = "a budget in USD" if limit[0] == "chains" else shown_path(limit)
         for tier in chain.tiers:
             if _has_unknown_cost(tier.model):
                 self._report.add(
                     (*path, "tiers", tier.position),
-                    f"has a budget in USD above it, but {quoted(tier.model.name)} has no price: "
+                    f"has {above} above it, but {quoted(tier.model.name)} has no price: "
                     f"{_price_remedy(tier.model)}",
                 )
         judge = chain.verifier.judge if chain.verifier else None
@@ -118,7 +134,7 @@ class _ChainResolver:
         for model in judge.models:
             if _has_unknown_cost(model):
                 self._report.add(
-                    (*path, "budget", "cost_usd"),
+                    limit,
                     f"cannot be held: the judge {quoted(model.name)} has no price: {_price_remedy(model)}",
                 )
 

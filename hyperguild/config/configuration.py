@@ -12,6 +12,7 @@ from hyperguild.config.powers import Power
 from hyperguild.config.wording import did_you_mean, listed, quoted
 from hyperguild.domain.chain import Chain, Endpoint, LogPolicy, Model, VerifierSpec
 from hyperguild.domain.hooks import CommandHook, HookKind
+from hyperguild.domain.limits import Limits
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.errors import ConfigError
@@ -34,6 +35,7 @@ class Configuration:
     log: LogPolicy
     mcp_servers: Mapping[str, McpServer]
     hooks: Mapping[HookKind, tuple[CommandHook, ...]]
+    limits: Limits
     powers: tuple[Power, ...]
     redaction: RedactionPolicy
 

@@ -11,6 +11,7 @@ from hyperguild.config.clear_secrets import refuse_clear_secrets
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.filled import fill_variables
 from hyperguild.config.hooks import resolve_hooks
+from hyperguild.config.limits import limits_of
 from hyperguild.config.marks import YamlError, read_yaml
 from hyperguild.config.mcp_servers import resolve_servers
 from hyperguild.config.models import ModelTable
@@ -86,6 +87,7 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
         log=LogPolicy(content=raw.log.content, keep_days=raw.log.keep_days),
         mcp_servers=servers,
         hooks=hooks,
+        limits=limits_of(raw.limits),
         powers=powers_of(table.endpoints, verifiers, servers, hooks, texts, agent_policies(raw, report)),
         redaction=raw.redaction.policy(),
     )

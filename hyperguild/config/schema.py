@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hyperguild.config.schema_agent import Agent
 from hyperguild.config.schema_hooks import Hooks
+from hyperguild.config.schema_limits import Budget, Limits
 from hyperguild.config.schema_mcp import McpServer, ServerName
 from hyperguild.config.schema_parts import (
     SOME,
@@ -333,14 +334,6 @@ class Feedback(Entry):
     max_chars: Annotated[WholeNumber, Field(ge=200)] = Field(6000, description="Bounds everything together.")
 
 
-class Budget(Entry):
-    """What one run may spend."""
-
-    cost_usd: Annotated[Number, Field(gt=0)] | None = Field(None, description="US dollars.")
-    seconds: Seconds | None = Field(None, description="Seconds.")
-    attempts: Count | None = Field(None, description="Attempts, over all tiers.")
-
-
 class Chain(Entry):
     """Tiers in the order in which they are tried."""
 
@@ -401,4 +394,5 @@ class ChainsFile(Entry):
     redaction: Redaction = Field(
         Redaction(), description="What is taken out of prompts that go to tiers which are not local."
     )
+    limits: Limits = Field(Limits(), description="What runs may spend, each and together.")
     log: Log = Field(Log(), description="What is stored.")

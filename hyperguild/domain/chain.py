@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.usage import Price, Usage
+
+_N = TypeVar("_N", int, float)
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 """What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
@@ -278,18 +280,24 @@ class FeedbackPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one run may spend; None is no limit."""
+    """What one run may spend; None is no limit. `tokens` are those in and out, of all its models together."""
 
     cost_usd: float | None = None
     seconds: float | None = None
     attempts: int | None = None
+    tokens: int | None = None
 
     def tightened(self, *, cost_usd: float | None = None, seconds: float | None = None) -> Budget:
         """Return this budget with each limit no looser than the one given."""
+        return self.within(Budget(cost_usd=cost_usd, seconds=seconds))
+
+    def within(self, other: Budget) -> Budget:
+        """Return this budget with each limit no looser than that of the other."""
         return Budget(
-            cost_usd=_smaller(self.cost_usd, cost_usd),
-            seconds=_smaller(self.seconds, seconds),
-            attempts=self.attempts,
+            cost_usd=_smaller(self.cost_usd, other.cost_usd),
+            seconds=_smaller(self.seconds, other.seconds),
+            attempts=_smaller(self.attempts, other.attempts),
+            tokens=_smaller(self.tokens, other.tokens),
         )
 
 
@@ -317,6 +325,6 @@ class LogPolicy:
     keep_days: int | None = 365
 
 
-def _smaller(one: float | None, other: float | None) -> float | None:
+def _smaller(one: _N | None, other: _N | None) -> _N | None:
     given = [limit for limit in (one, other) if limit is not None]
     return min(given, default=None)

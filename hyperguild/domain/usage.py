@@ -18,6 +18,11 @@ class Usage(BaseModel):
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Those in and out together."""
+        return self.input_tokens + self.output_tokens
+
     def __add__(self, other: Usage) -> Usage:
         """Sum field by field."""
         return Usage(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import closing
+from typing import Any
 
 from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Completion, ModelRequest, UsageReport
@@ -16,7 +19,7 @@ from hyperguild.inference.collect import LoadWatch, collect
 from hyperguild.inference.events import CallEvent, CallObserver, Reset
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
-from hyperguild.ports import Clock, ModelClient, WarmProbe, WindowSource
+from hyperguild.ports import Clock, Meter, ModelClient, WarmProbe, WindowSource
 from hyperguild.resilience.breakers import Breakers
 from hyperguild.resilience.retry import retrying
 
@@ -52,6 +55,13 @@ class ModelCaller:
         self._random_share = random_share
         self._windows = windows
         self.breakers = breakers or Breakers(clock)
+        self._meter: Meter | None = None
+
+    def metered(self, meter: Meter) -> ModelCaller:
+        """Return a caller that does the same, and lets the meter watch over what each request may spend."""
+        caller = copy.copy(self)
+        caller._meter = meter  # noqa: SLF001 - one of its kind
+        return caller
 
     async def window(self, model: Model) -> int | None:
         """Return how many tokens one request may have: the server's own figure, else the configured one.
@@ -87,8 +97,9 @@ class ModelCaller:
     ) -> Completion:
         """Ask for one completion and wait for its end; `limits.total_s` bounds all tries together.
 
-        `warm_state` is what a probe said just now. Raises `ModelError`; cancelling drops the connection.
-        Where the breaker of the endpoint or the model is open, nobody is asked: `BreakerOpenError`.
+        `warm_state` is what a probe said just now. Raises `ModelError`, and of a metered caller what
+        `Meter.spending` does; cancelling drops the connection. Where the breaker of the endpoint or the
+        model is open, nobody is asked: `BreakerOpenError`.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -118,13 +129,14 @@ class ModelCaller:
                 with attempt:
                     timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
                     state = warm_state if tries.retries == 0 else await self._probed(model)
-                    completion = await collect(
+                    call = collect(
                         self._clients[model.endpoint.name].stream(request),
                         timer,
                         tries.observe,
                         watch_load=self._load_watch(model, state),
                         split_reasoning=model.label == "local",
                     )
+                    completion = await self._within_limits(request, tries, call)
             passage.succeeded()
         return dataclasses.replace(
             completion,
@@ -134,6 +146,16 @@ class ModelCaller:
 
     async def _probed(self, model: Model) -> WarmState | None:
         return await self._probe.state(model) if model.endpoint.loads_models else None
+
+    async def _within_limits(
+        self, request: ModelRequest, tries: _Tries, call: Coroutine[Any, Any, Completion]
+    ) -> Completion:
+        """Make the call, if the meter lets it; raises what that does."""
+        if self._meter is None:
+            return await call
+        with closing(call):  # it may never be made
+            async with self._meter.spending(request, lambda: tries.current):
+                return await call
 
     def _load_watch(self, model: Model, state: WarmState | None) -> LoadWatch:
         async def watch(load: Load) -> None:
@@ -178,17 +200,17 @@ class _Tries:
 
     def __init__(self, observe: CallObserver) -> None:
         self._observe = observe
-        self._current = Usage()
+        self.current = Usage()
         self.retries = 0
         self.spent = Usage()
 
     def observe(self, event: CallEvent) -> None:
         if isinstance(event, UsageReport):
-            self._current = event.usage
+            self.current = event.usage
             event = UsageReport(self.spent + event.usage)
         self._observe(event)
 
     def retry(self, error: ModelError) -> None:
         self.retries += 1
-        self.spent, self._current = self.spent + self._current, Usage()
+        self.spent, self.current = self.spent + self.current, Usage()
         self._observe(Reset(error.message))

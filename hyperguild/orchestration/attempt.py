@@ -59,7 +59,7 @@ from hyperguild.domain.records import (
 from hyperguild.domain.text import clipped
 from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult
 from hyperguild.domain.usage import Usage
-from hyperguild.errors import ConfigError, ModelError, ProtocolError, StoreError
+from hyperguild.errors import BudgetRefusedError, ConfigError, ModelError, ProtocolError, StoreError
 from hyperguild.inference.events import Loading, Reset, Spoke
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.resume import UnderWay
@@ -198,13 +198,18 @@ class AttemptUnderWay:
                 replace(Outcome.failed(ErrorInfo.of(error)), feedback=self._left_behind(error))
             )
         if end.cause is not None:
-            return self._ended(Outcome("escalate", end.cause, feedback=end.feedback))
+            kind: VerdictKind = "skip" if end.cause == "budget" and self._untried(end) else "escalate"
+            return self._ended(Outcome(kind, end.cause, feedback=end.feedback))
         verdict = await self._verdict(verifier, end)
         if self._verify_began is not None:
             self._verify_ms = self._ms_since(self._verify_began)
         if verdict.warning:
             self._emit(Warned, message=verdict.warning)
         return self._ended(Outcome.of(verdict))
+
+    def _untried(self, end: LoopEnd) -> bool:
+        """Tell whether nothing was sent: the first call was refused."""
+        return self._position == 0 and not end.text and self._loop.usage == Usage() and not self._loop.asides
 
     def _left_behind(self, error: ModelError) -> str:
         """Return what the next tier should know of an attempt that failed on its way, "" at its start."""
@@ -421,6 +426,8 @@ class AttemptUnderWay:
                 cause="budget",
                 feedback="verifier error: the deadline of the run passed before there was a verdict",
             )
+        except BudgetRefusedError as refused:
+            return Verdict(kind="escalate", cause="budget", feedback=f"verifier error: {refused.message}")
 
     def _watch(self) -> VerifierWatch:
         def on_check(result: CheckResult) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Chain, Judge, Model, Tier
+from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
+from hyperguild.resilience.budget import refusal
 
 VERDICT_TOKENS = 1024
 """Output reserved in money for one verdict where its model has no `max_output_tokens`: 600 characters of
@@ -25,7 +27,8 @@ class Situation:
     `attempts` are all of this run so far, skips included, in order. `warm_state` is what a probe of the next
     tier said, None before it was asked. `task_tokens` estimates the prompt without feedback, `prompt_tokens`
     with it. `spent_usd` counts known costs only. `windows` are those that servers have told, by model;
-    `breakers` says, by model, why some are not asked for a while.
+    `breakers` says, by model, why some are not asked for a while. `standings` are the limits that are kept
+    beside the chain's budget: those that runs share, and tokens.
     """
 
     chain: Chain
@@ -38,6 +41,7 @@ class Situation:
     spent_usd: float = 0.0
     windows: Mapping[str, int] = field(default_factory=dict)
     breakers: Mapping[str, str] = field(default_factory=dict)
+    standings: tuple[Standing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,12 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Pass the tier over; record why."""
+    """Pass the tier over; record why. `refused` is the limit of `Situation.standings` that was in the way."""
 
     tier: Tier
     cause: Cause
     reason: str
+    refused: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,17 @@ def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None
     return answer + max(known) if len(known) == len(verdicts) else None
 
 
+def worst_amount(chain: Chain, tier: Tier, prompt_tokens: int) -> Amount:
+    """Return the most that one try of the tier may take, its verdict included."""
+    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    tokens = prompt_tokens + output
+    judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
+    if judge is not None:
+        verdict = max(model.max_output_tokens or VERDICT_TOKENS for model in judge.models)
+        tokens += judge.votes * (prompt_tokens + output + verdict)
+    return Amount(worst_cost_usd(chain, tier, prompt_tokens), tokens, attempts=1)
+
+
 def _verdict_cost_usd(model: Model, judge: Judge, prompt_tokens: int) -> float | None:
     output = model.max_output_tokens or VERDICT_TOKENS
     usage = Usage(input_tokens=judge.votes * prompt_tokens, output_tokens=judge.votes * output)
@@ -219,6 +235,9 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
             return Skip(tier, "budget", need)
     if name in situation.breakers:
         return Skip(tier, "breaker_open", situation.breakers[name])
+    refused = refusal(worst_amount(situation.chain, tier, situation.prompt_tokens), situation.standings)
+    if refused is not None:
+        return Skip(tier, "budget", refused.text(name), refused)
     window = situation.windows.get(name, tier.model.context_window)
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"

@@ -23,6 +23,7 @@ from hyperguild.domain.events import (
     VerdictGiven,
     Warned,
 )
+from hyperguild.domain.limits import Limits, Refusal, Standing
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import (
     Attempt,
@@ -47,6 +48,7 @@ from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnde
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold, nonce_for
+from hyperguild.orchestration.metering import Payer, RunMeter, remedy
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
 from hyperguild.ports import Approver, BreakerStore, Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
@@ -61,11 +63,15 @@ RENEW_EVERY_S = 5.0
 """How often a run renews its lease (contract, section 4)."""
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a walk works with; all of it may be shared by concurrent walks.
 
     `models` finds a model that a hook names; it raises `ConfigError`. Without `skills` nothing is delegated.
+    `limits` are those that all runs share; `meter` is that of the run that delegates this one.
     """
 
     caller: ModelCaller
@@ -77,6 +83,8 @@ class Tools:
     models: Callable[[str], Model] | None = None
     skills: SkillBook | None = None
     approver: Approver | None = None
+    limits: Limits = NO_LIMITS
+    meter: RunMeter | None = None
 
 
 async def walk(
@@ -110,7 +118,6 @@ class _Walk:
     ) -> None:
         self._request = request
         self._chain = request.chain
-        self._tools = tools
         self._continued = continuation
         self._under_way = continuation.under_way if continuation is not None else None
         self._run_id = continuation.run_id if continuation is not None else tools.ids.new_id()
@@ -118,8 +125,13 @@ class _Walk:
         self._began = tools.clock.monotonic()
         self._sink = sink
         self._emit = Emitter(sink, tools.clock, session_id=self._session_id, run_id=self._run_id)
-        self._verifier = Verifier(tools.caller, tools.ids)
         self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
+        self._meter = self._own_meter(tools)
+        self._refused: Refusal | None = None
+        if self._meter is not None:
+            tools = replace(tools, caller=tools.caller.metered(self._meter), meter=self._meter)
+        self._tools = tools
+        self._verifier = Verifier(tools.caller, tools.ids)
         self._warned: set[str] = set()
         self._uncounted = continuation is not None
         self._has_begun = continuation is not None
@@ -127,6 +139,20 @@ class _Walk:
         self._reached: RunResult | None = None
         self._task = request.task.rendered()
         self._task_tokens = _tokens(self._prompt(self._task))
+
+    def _own_meter(self, tools: Tools) -> RunMeter | None:
+        parent_run_id = self._request.parent_run_id
+        used = sum(attempt.whole_usage.tokens for attempt in self._attempts)
+        if self._under_way is not None:
+            used += self._under_way.resumption.usage.tokens
+            used += sum(usage.tokens for _, usage in self._under_way.asides)
+        return RunMeter.of_run(
+            Payer(self._run_id, self._session_id, delegated=parent_run_id is not None),
+            (self._chain.budget.tokens, used),
+            None if parent_run_id is None else tools.meter,
+            (tools.store.ledger, tools.limits) if tools.limits.shared else None,
+            tools.ids,
+        )
 
     async def run(self) -> RunResult:
         try:
@@ -165,7 +191,8 @@ class _Walk:
         while True:
             tier = next_tier(self._chain, self._attempts)
             prompt = self._prompt(self._told(tier)) if tier is not None else ()
-            situation = self._situation(prompt)
+            standings = () if self._meter is None else await self._meter.standings()
+            situation = self._situation(prompt, standings)
             decision = decide(situation)
             if isinstance(decision, Accept | GiveUp):
                 return decision
@@ -178,6 +205,7 @@ class _Walk:
                 decision = decide(replace(situation, warm_state=known))
             match decision:
                 case Skip():
+                    self._refused = decision.refused or self._refused
                     await self._skip(decision, attempt_id, warm_state)
                 case Try():
                     pause = await self._try(self._plan(decision, attempt_id, prompt, warm_state))
@@ -223,6 +251,8 @@ class _Walk:
 
     def _begin_attempt(self, tier: Tier) -> str:
         going_on = self._under_way
+        if self._meter is not None:
+            self._meter.begin_attempt()
         self._emit.attempt_id = self._tools.ids.new_id() if going_on is None else going_on.attempt_id
         self._emit(
             AttemptStarted,
@@ -483,7 +513,7 @@ class _Walk:
             Message("user", user_text, request.task.images),
         )
 
-    def _situation(self, prompt: tuple[Message, ...]) -> Situation:
+    def _situation(self, prompt: tuple[Message, ...], standings: tuple[Standing, ...]) -> Situation:
         known = [cost or 0.0 for one in self._attempts for cost in one.costs_usd]
         caller, models = self._tools.caller, [tier.model for tier in self._chain.tiers]
         refusal = caller.breakers.refusal
@@ -497,6 +527,7 @@ class _Walk:
             spent_usd=sum(known),
             windows={model.name: window for model in models if (window := caller.known_window(model))},
             breakers={model.name: why for model in models if (why := refusal(model))},
+            standings=standings,
         )
 
     async def _keep_lease(self) -> None:
@@ -542,6 +573,9 @@ class _Walk:
         budget = self._chain.budget
         if budget.seconds is not None and self._elapsed_s() >= budget.seconds:
             return "raise --deadline, or budget.seconds of the chain"
+        refused = self._refused or (None if self._meter is None else self._meter.refusal)
+        if refused is not None:
+            return remedy(refused)
         if any(attempt.verdict == "skip" and attempt.cause == "budget" for attempt in self._attempts):
             return "raise --max-cost, or budget.cost_usd of the chain"
         return "raise budget.attempts of the chain"

@@ -14,7 +14,7 @@ from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageR
 from hyperguild.domain.records import JudgeUse
 from hyperguild.domain.text import clipped
 from hyperguild.domain.usage import Usage, total_cost_usd
-from hyperguild.errors import ModelError, NonceError, VerifierError
+from hyperguild.errors import BudgetRefusedError, ModelError, NonceError, VerifierError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Loading
 from hyperguild.ports import IdSource
@@ -78,7 +78,8 @@ class JudgePanel:
 
         Vote number i goes to model i modulo their number, with a seed of its own where there are several
         votes; where that model errs, to the next one. A model that erred is not asked again in this call.
-        Raises `VerifierError` when a vote finds no model. Cancelling drops the call that runs.
+        Raises `VerifierError` when a vote finds no model, or `BudgetRefusedError` where a limit kept one of
+        them from it. Cancelling drops the call that runs.
         """
         models = await self._in_order()
         failed: dict[str, str] = {}
@@ -117,6 +118,7 @@ class JudgePanel:
         return [models[index] for index in order]
 
     async def _vote(self, number: int, models: Sequence[Model], failed: dict[str, str]) -> JudgeReply:
+        refusal: BudgetRefusedError | None = None
         for model in models:
             if model.name in self._erred:
                 failed.setdefault(model.name, f"failed before in this run ({self._erred[model.name]})")
@@ -127,12 +129,16 @@ class JudgePanel:
             except ModelError as error:
                 failed[model.name] = f"{error.kind}: {error.message}"
                 self._erred[model.name] = error.kind
+            except BudgetRefusedError as error:
+                refusal, failed[model.name] = error, error.message
             except NoVerdictError as error:
                 failed[model.name] = f"its reply is no verdict: {error}"
             if len(failed) < len(models):
                 self._watch.on_warning(
                     f"judge {model.name} gave no verdict ({failed[model.name]}); asking on"
                 )
+        if refusal is not None:
+            raise refusal
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise VerifierError(f"no judge gave a verdict: {reasons}")
 

@@ -28,6 +28,7 @@ class Verifier:
 
         A failed check escalates (`check_failed`) with all failures as feedback. A check that is itself at
         fault escalates (`verifier_error`), whatever `judge.on_error` says: no answer was ever checked.
+        Raises `BudgetRefusedError` where a limit does not allow a verdict, whatever it says, too.
         Cancelling kills a check's program and drops a judge's call.
         """
         report = await run_checks(spec.checks, subject, watch.on_check)

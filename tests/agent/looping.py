@@ -25,7 +25,7 @@ from hyperguild.domain.messages import Message
 from hyperguild.domain.tools import Effect, ToolCall, ToolSpec
 from hyperguild.errors import ConfigError
 from hyperguild.inference.call import ModelCaller
-from hyperguild.ports import ModelClient, ToolContext
+from hyperguild.ports import Meter, ModelClient, ToolContext
 from hyperguild.simulation.process import FleetProcess
 
 Handler = Callable[..., Awaitable[str]]
@@ -147,6 +147,7 @@ def loop_over(
     resume: Resumption | None = None,
     declares_tools: bool = True,
     face: Literal["openai", "anthropic"] = "openai",
+    meter: Meter | None = None,
     **model: Any,
 ) -> Bench:
     """Script the model `m` with these rules, in order, and return a loop that asks it."""
@@ -158,6 +159,7 @@ def loop_over(
     clock, keys = SystemClock(), KeyRing({})
     client = open_client(endpoint, keys=keys)
     caller = ModelCaller({face: client}, LlamaSwapProbe(keys, clock), clock, lambda: 0.0)
+    caller = caller if meter is None else caller.metered(meter)
     request = LoopRequest(
         model=Model(
             **{

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from hyperguild import __version__
 from hyperguild.adapters.store.breakers import keep_breakers, read_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
+from hyperguild.adapters.store.ledger import SqliteLedger, insert, note_recorded, release
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.adapters.store.references import find_run, find_session
 from hyperguild.adapters.store.rows import (
@@ -26,6 +27,7 @@ from hyperguild.adapters.store.rows import (
 )
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
+from hyperguild.domain.limits import Amount
 from hyperguild.domain.records import RESUMABLE, Attempt, RunResult, RunStart, SessionSummary, Step, StoredRun
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.usage import Usage, total_cost_usd
@@ -67,6 +69,7 @@ class SqliteSessionStore:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="session-log")
         self._connection: sqlite3.Connection | None = None
         self._closed = False
+        self.ledger = SqliteLedger(self._write, self._read, clock)
 
     @classmethod
     async def open(
@@ -119,6 +122,8 @@ class SqliteSessionStore:
             statement = f"UPDATE runs SET {assignments} WHERE run_id = :run_id"  # noqa: S608
             changed = connection.execute(statement, storable(row | {"run_id": result.run_id})).rowcount
             self._require(changed, result.run_id)
+            release(connection, result.run_id)
+            note_recorded(connection, result.run_id)
 
         await self._write(work)
 
@@ -286,13 +291,23 @@ class SqliteSessionStore:
         # A pause counts what its attempt has used so far, and the attempt will be counted when it ends.
         attempts = self._stored_run(connection, row).result.attempts
         usage = sum((attempt.whole_usage for attempt in attempts), Usage())
+        cost_usd = total_cost_usd(cost for attempt in attempts for cost in attempt.costs_usd)
+        release(connection, run_id)
+        paused = Amount(
+            max((row["cost_usd"] or 0.0) - (cost_usd or 0.0), 0.0),
+            max(read_usage(row["usage"]).tokens - usage.tokens, 0),
+        )
+        if paused != Amount():
+            now = to_time(self._clock.now())
+            row_of_pause = {"key": f"paused {run_id} {now}", "run": run_id, "at": now, "settled": True}
+            insert(connection, row_of_pause, paused)
         process = self._process
         connection.execute(
             "UPDATE runs SET status = 'running', finished_at = NULL, pending_tool_calls = '[]', usage = ?,"
             " cost_usd = ?, lease_expires_at = ?, pid = ?, host = ?, process_started = ? WHERE run_id = ?",
             (
                 to_json(usage.model_dump()),
-                total_cost_usd(cost for attempt in attempts for cost in attempt.costs_usd),
+                cost_usd,
                 to_time(lease_expires_at),
                 *(process.pid, process.host, process.started),
                 run_id,
@@ -313,6 +328,7 @@ class SqliteSessionStore:
         _insert(connection, "attempts", self._writer.attempt(run_id, attempt))
         for step in steps:
             _insert(connection, "steps", self._writer.step(run_id, step))
+        note_recorded(connection, run_id)
 
     def _record_step(self, connection: sqlite3.Connection, run_id: str, step: Step) -> None:
         self._require_own(connection, run_id)

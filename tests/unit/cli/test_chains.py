@@ -126,11 +126,11 @@ def test_list_as_json(chains_file: Path, capsys: pytest.CaptureFixture[str]) -> 
         "default": True,
         "tiers": ["phi4", "claude-sonnet-4-6"],
         "verifier": "default",
-        "budget": {"cost_usd": None, "seconds": None, "attempts": None},
+        "budget": {"cost_usd": None, "seconds": None, "attempts": None, "tokens": None},
         "skills": ["explain"],
     }
     assert code_chain["default"] is False
-    assert code_chain["budget"] == {"cost_usd": 0.5, "seconds": 900, "attempts": 6}
+    assert code_chain["budget"] == {"cost_usd": 0.5, "seconds": 900, "attempts": 6, "tokens": None}
     assert code_chain["skills"] == ["review", "debug"]
 
 
@@ -202,6 +202,19 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
     assert (judge["model"], judge["accept_at"], judge["votes"]) == (["qwen3-8b"], 0.7, 1)
     assert (judge["on_error"], judge["prefer"], judge["load_timeout_s"]) == ("escalate", None, 300)
     assert judge["models"][0]["endpoint"] == "swap"
+
+
+def test_show_tells_of_limits_over_all_chains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = "limits: {run: {tokens: 9000}, session: {attempts: 3}, day: {cost_usd: 5, tokens: 100000}}\n"
+    write(tmp_path, ONE_CHAIN + limits)
+    chain = shown(capsys)
+    assert chain["budget"]["tokens"] == 9000
+    assert chain["limits"]["day"] == {"cost_usd": 5, "tokens": 100_000, "attempts": None}
+    _, out, _ = run(capsys, "chains", "show")
+    facts = [" ".join(line.split()) for line in out.splitlines()]
+    assert "budget at most 9000 tokens" in facts
+    assert "per session at most 3 attempts" in facts
+    assert "per day at most $5.00, 100000 tokens" in facts
 
 
 def test_show_as_json_has_all_that_was_set(chains_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from hyperguild.adapters.store.migrations import (
     m0002_steps_of_runs,
     m0003_continued_runs,
     m0004_breakers,
+    m0005_reservations,
 )
 
 
@@ -35,5 +36,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("steps of runs", m0002_steps_of_runs.STATEMENTS, done=m0002_steps_of_runs.DONE),
     Migration("continued runs", m0003_continued_runs.STATEMENTS, done=m0003_continued_runs.DONE),
     Migration("breakers", m0004_breakers.STATEMENTS, done=m0004_breakers.DONE),
+    Migration("reservations", m0005_reservations.STATEMENTS, done=m0005_reservations.DONE),
 )
 """Number n stands at index n - 1."""

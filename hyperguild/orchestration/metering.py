@@ -1,0 +1,157 @@
+"""What the calls of one run may spend: reserved before each request, settled after it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Self
+
+from hyperguild.agent.gauge import TokenGauge
+from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Model
+from hyperguild.domain.limits import Amount, Limits, Refusal, Standing
+from hyperguild.domain.messages import ModelRequest
+from hyperguild.domain.usage import Usage, estimate_tokens
+from hyperguild.errors import BudgetRefusedError, StoreError
+from hyperguild.ports import IdSource, Ledger
+from hyperguild.resilience.budget import Account
+
+IMAGE_TOKENS = 1600
+"""What one image takes at most, about: Anthropic's figure for the largest that is not scaled down."""
+
+ONE_ATTEMPT = Amount(attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """The run that pays. `delegated`: its attempts are part of another run's, and count nowhere else."""
+
+    run_id: str
+    session_id: str
+    delegated: bool = False
+
+
+class RunMeter:
+    """Watches over the calls of one run; implements `ports.Meter`.
+
+    Its own tokens and those of the run that delegated it are kept in this process; what runs share is in the
+    ledger, where there are such limits. `refusal` is the last one, None where all was granted.
+    """
+
+    def __init__(
+        self, payer: Payer, accounts: tuple[Account, ...], shared: tuple[Ledger, Limits] | None, ids: IdSource
+    ) -> None:
+        self._payer = payer
+        self._accounts = accounts
+        self._shared = shared
+        self._ids = ids
+        self._uncounted = Amount()
+        self.refusal: Refusal | None = None
+
+    @classmethod
+    def of_run(
+        cls,
+        payer: Payer,
+        tokens: tuple[int | None, int],
+        parent: Self | None,
+        shared: tuple[Ledger, Limits] | None,
+        ids: IdSource,
+    ) -> Self | None:
+        """Return the meter of a run; None where nothing limits it that a meter watches over.
+
+        `tokens` are the limit of its budget (None: no limit) and what it has used of it before.
+        """
+        limit, used = tokens
+        own = () if limit is None else (Account([Standing("run", "tokens", limit, spent=used)]),)
+        accounts = (*own, *(() if parent is None else parent._accounts))  # noqa: SLF001 - one of its kind
+        return cls(payer, accounts, shared, ids) if accounts or shared is not None else None
+
+    def begin_attempt(self) -> None:
+        """Take note that the next call is the first of an attempt."""
+        self._uncounted = Amount() if self._payer.delegated else ONE_ATTEMPT
+
+    async def standings(self) -> tuple[Standing, ...]:
+        """Return how every limit stands now that concerns the run. Raises `StoreError`."""
+        own = tuple(standing for account in self._accounts for standing in account.standings)
+        if self._shared is None:
+            return own
+        ledger, limits = self._shared
+        shared = await ledger.standings(self._payer.session_id, limits)
+        return (*own, *(one for one in shared if one.unit != "attempts" or not self._payer.delegated))
+
+    @asynccontextmanager
+    async def spending(self, request: ModelRequest, used: Callable[[], Usage]) -> AsyncGenerator[None, None]:
+        """Reserve what the request may take at most, while the block sends it; then settle what it `used`.
+
+        Entering raises `BudgetRefusedError` where a limit does not allow it, and `StoreError`. Where the
+        settling fails, the reservation stands in full until the attempt is on record.
+        """
+        key, attempts = self._ids.new_id(), self._uncounted.attempts
+        ask = most(request, attempts)
+        asked: list[Account] = []
+        in_ledger = False
+        spent = Amount()
+        try:
+            for account in self._accounts:
+                self._check(account.reserve(key, ask))
+                asked.append(account)
+            if self._shared is not None and _takes_of(ask, self._shared[1]):
+                ledger, limits = self._shared
+                in_ledger = True  # a reservation may be made though its caller was cancelled
+                refused = await ledger.reserve(self._payer.run_id, key, ask, limits)
+                in_ledger = refused is None
+                self._check(refused)
+            self._uncounted = Amount()
+            try:
+                yield
+            finally:
+                usage = used()
+                spent = Amount(request.model.cost_usd(usage), usage.tokens, attempts)
+        finally:
+            for account in asked:
+                account.settle(key, spent)
+            if in_ledger and self._shared is not None:
+                with suppress(StoreError):
+                    await self._shared[0].settle(key, self._payer.run_id, spent)
+
+    def _check(self, refused: Refusal | None) -> None:
+        if refused is not None:
+            self.refusal = refused
+            raise BudgetRefusedError(refused.text("this call"), hint=remedy(refused))
+
+
+def _takes_of(ask: Amount, limits: Limits) -> bool:
+    """Tell whether a limit bounds what is asked for: a free call needs no reservation where money has one."""
+    return any(ask.of(unit) != 0 for _, unit, _ in limits.each())
+
+
+def most(request: ModelRequest, attempts: int = 0) -> Amount:
+    """Return the most that a request may take: its prompt as estimated, and its longest answer."""
+    prompt = TokenGauge().estimate(request.messages, request.tools)
+    prompt += IMAGE_TOKENS * sum(len(message.images) for message in request.messages)
+    if request.response_schema is not None:
+        prompt += estimate_tokens(str(request.response_schema))
+    output = request.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    return Amount(most_usd(request.model, prompt, output), prompt + output, attempts)
+
+
+def most_usd(model: Model, prompt_tokens: int, output_tokens: int) -> float | None:
+    """Return the most that a call may cost in USD, written to a cache or not; None: nobody knows."""
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
+    plain = model.cost_usd(usage)
+    written = model.cost_usd(usage.model_copy(update={"cache_write_tokens": prompt_tokens}))
+    return None if plain is None or written is None else max(plain, written)
+
+
+def remedy(refused: Refusal) -> str:
+    """Return what can be done about a refusal."""
+    standing = refused.standing
+    if refused.asked is None:
+        return "give the model a price in chains.yaml"
+    match standing.scope:
+        case "run":
+            return f"raise budget.{standing.unit} of the chain, or limits.run.{standing.unit}"
+        case "session":
+            return f"raise limits.session.{standing.unit} of chains.yaml, or begin another session"
+        case "day":
+            return f"raise limits.day.{standing.unit} of chains.yaml, or wait for the next day (UTC)"
