@@ -11,13 +11,13 @@ from wire_support import EVENT_STREAM, answering, ask, chunk, data, error_of, mo
 from hyperguild.errors import (
     AuthError,
     BadRequestError,
+    ConcurrencyLimitError,
     ContextOverflowError,
     ModelError,
     ModelTimeoutError,
     NotFoundError,
     OverloadedError,
     ProtocolError,
-    RateLimitError,
     ServerError,
 )
 
@@ -84,7 +84,7 @@ ROWS = [
             headers={"Retry-After": "1"},
             json=said("Too many requests", "rate_limit_error", "concurrency_limit"),
         ),
-        RateLimitError,
+        ConcurrencyLimitError,
         "as many requests for 'phi-4-q4' as its concurrencyLimit allows",
         True,
         id="concurrency-limit",
