@@ -6,6 +6,7 @@ Whoever puts into a prompt what a model, a tool, a file or a server said does it
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from hyperguild.domain.text import encodable
@@ -15,6 +16,14 @@ NONCE_DRAWS = 8
 """A fresh nonce that stands in the data already is next to impossible; so many are a broken source."""
 
 NONCE_DIGITS = 16
+
+_CONTROL_TOKENS = re.compile(
+    r"(?<=<)(?=[|\uff5c][^<>\s]{1,40}[|\uff5c]>)"  # ChatML, Llama 3, Phi, DeepSeek
+    r"|(?<=<)(?=(?:/?s|bos|eos|pad|unk|(?:start|end)_of_(?:turn|image))>)"  # Llama 2, Gemma
+    r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # Mistral
+    r"|(?<=<)(?=</?SYS>>)"
+)
+"""Places within what chat templates mark turns with."""
 
 
 def unused_nonce(draw: Callable[[], str], data: Iterable[str]) -> str:
@@ -48,6 +57,15 @@ def section(name: str, data: str, nonce: str) -> str:
     must stand nowhere in the data.
     """
     return f"<{name} {nonce}>\n{encodable(data)}\n</{name} {nonce}>"
+
+
+def without_control_tokens(text: str) -> str:
+    """Return the text, a zero-width space within each piece that a model may take for a mark of its template.
+
+    Local servers read such marks wherever they stand: a fence does not hold where its text can end the turn.
+    For texts that are read and not copied: nothing of them comes back with that space in it.
+    """
+    return _CONTROL_TOKENS.sub("\u200b", text)
 
 
 def _digests(texts: tuple[str, ...]) -> Iterator[str]:

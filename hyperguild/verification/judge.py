@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hyperguild.domain.chain import Judge, Model, RetryPolicy
-from hyperguild.domain.fencing import unused_nonce
+from hyperguild.domain.fencing import unused_nonce, without_control_tokens
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
 from hyperguild.domain.text import clipped
@@ -155,7 +155,7 @@ class JudgePanel:
 
         Raises `ModelError`, or `NoVerdictError` for the second reply.
         """
-        messages = judge_messages(self._subject, self._judge.rubric, self._nonce())
+        messages = _for_model(model, judge_messages(self._subject, self._judge.rubric, self._nonce()))
         completion = await self._complete(model, messages)
         try:
             return _verdict(completion)
@@ -167,7 +167,7 @@ class JudgePanel:
                 reply=completion.text,
                 fault=error.fault,
             )
-        return _verdict(await self._complete(model, again))
+        return _verdict(await self._complete(model, _for_model(model, again)))
 
     async def _complete(self, model: Model, messages: tuple[Message, ...]) -> Completion:
         spent = Usage()
@@ -206,6 +206,13 @@ class JudgePanel:
             return unused_nonce(self._ids.nonce, data)
         except NonceError as error:
             raise VerifierError(error.message) from error
+
+
+def _for_model(model: Model, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return the messages as that model may be sent them: what is judged must not end a turn."""
+    if model.label != "local":
+        return messages
+    return tuple(dataclasses.replace(one, text=without_control_tokens(one.text)) for one in messages)
 
 
 def _verdict(completion: Completion) -> JudgeReply:

@@ -16,7 +16,7 @@ from hyperguild.agent.changes import Changes
 from hyperguild.agent.compaction import HEADING as SUMMARY_HEADING
 from hyperguild.agent.compaction import plan
 from hyperguild.domain.chain import FeedbackPolicy
-from hyperguild.domain.fencing import nonce_of, section, unused_nonce
+from hyperguild.domain.fencing import nonce_of, section, unused_nonce, without_control_tokens
 from hyperguild.domain.messages import Message
 from hyperguild.domain.task import AttachedFile, Task
 from hyperguild.domain.text import one_line
@@ -207,3 +207,23 @@ def test_a_text_that_holds_its_own_digest_gets_another_nonce() -> None:
         unused_nonce(lambda: "aa", ["aa"])
     with pytest.raises(NonceError):
         unused_nonce(str, ["text"])
+
+
+MARKS = (
+    *("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|endoftext|>", "<|end|>"),
+    *("<\uff5cUser\uff5c>", "[INST]", "[/INST]", "[TOOL_RESULTS]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
+    *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
+)
+
+
+@given(st.lists(st.sampled_from(MARKS) | st.text(max_size=6), max_size=6).map("".join))
+@example("".join(MARKS))
+def test_no_mark_of_a_template_is_left_and_nothing_else_is_changed(text: str) -> None:
+    broken = without_control_tokens(text)
+    assert not [mark for mark in MARKS if mark in broken]
+    assert broken.replace("\u200b", "") == text.replace("\u200b", "")
+
+
+def test_code_is_left_alone() -> None:
+    code = "a[INDEX_MAX] = 1; if (a<b || c>d) x <| f |> y; <span></span> m[A][B]; List<S>; a < s >b"
+    assert without_control_tokens(code) == code

@@ -212,7 +212,7 @@ def _order(spec: ServerSpec, key: str, port: int) -> bytes:
 async def _announced(process: asyncio.subprocess.Process, order: bytes) -> str | None:
     """Give the process its order and return the address that it prints; None if it ends instead."""
     assert process.stdin is not None  # noqa: S101 - opened as pipes above
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 - likewise
     with suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(order)
         await process.stdin.drain()

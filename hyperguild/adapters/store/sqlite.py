@@ -119,7 +119,7 @@ class SqliteSessionStore:
             row = self._writer.result(result, finished_at)
             assignments = ", ".join(f"{column} = :{column}" for column in row)
             # Column names come from the record's fields, never from outside.
-            statement = f"UPDATE runs SET {assignments} WHERE run_id = :run_id"  # noqa: S608
+            statement = f"UPDATE runs SET {assignments} WHERE run_id = :run_id"  # noqa: S608 - see above
             changed = connection.execute(statement, storable(row | {"run_id": result.run_id})).rowcount
             self._require(changed, result.run_id)
             release(connection, result.run_id)
@@ -396,4 +396,4 @@ class SqliteSessionStore:
 def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
     columns, values = ", ".join(row), ", ".join(f":{column}" for column in row)
     # Table and columns are named by the code and its records, never from outside.
-    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", storable(row))  # noqa: S608
+    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", storable(row))  # noqa: S608 - ours

@@ -156,7 +156,7 @@ class StdioTransport:
         from_session: MemoryObjectReceiveStream[SessionMessage],
         to_session: MemoryObjectSendStream[SessionMessage | Exception],
     ) -> None:
-        assert process.stdin is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101 - opened as a pipe above
         try:
             async with from_session:
                 async for sent in from_session:
@@ -167,7 +167,7 @@ class StdioTransport:
             await to_session.aclose()  # it reads no more: nobody shall wait for an answer
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None  # noqa: S101
+        assert process.stderr is not None  # noqa: S101 - opened as a pipe above
         while chunk := await process.stderr.read(_CHUNK_BYTES):
             self._stderr += chunk
             del self._stderr[:-_STDERR_KEPT_BYTES]
@@ -176,7 +176,7 @@ class StdioTransport:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End the program: close its stdin, then SIGTERM, then kill its group; the last at once if cancelled."""
-    assert process.stdin is not None  # noqa: S101
+    assert process.stdin is not None  # noqa: S101 - opened as a pipe above
     try:
         process.stdin.close()
         if not await _gone(process, STDIN_GRACE_S):

@@ -125,6 +125,7 @@ class Sandbox:
             *_mounts("--bind", _around(kept, writable)),
             *_mounts("--ro-bind", kept),
             *_hiding(others, writable),
+            # within the sandbox /tmp is its own
             *("--setenv", "TMPDIR", "/tmp", "--setenv", "XDG_CACHE_HOME", "/tmp/.cache"),  # noqa: S108
             *("--chdir", str(bounds.work), "--"),
         ]
@@ -229,7 +230,7 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
 
 
 def _temporary(scratch: Path | None) -> tuple[str, ...]:
-    temporary = os.path.realpath("/tmp")  # noqa: S108
+    temporary = os.path.realpath("/tmp")  # noqa: S108 - what is hidden, or the caller's
     return ("--tmpfs", temporary) if scratch is None else ("--bind", str(scratch), temporary)
 
 

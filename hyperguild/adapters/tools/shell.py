@@ -158,7 +158,7 @@ class ShellTool:
         if isinstance(self._sandbox, NoSandbox):
             return ""
         kept = "" if self._bounds.scratch is not None else " (emptied after each call)"
-        folders = ["the work directory", *map(str, self._bounds.allowed), f"/tmp{kept}"]  # noqa: S108
+        folders = ["the work directory", *map(str, self._bounds.allowed), f"/tmp{kept}"]  # noqa: S108 - the sandbox's own
         return f" Only {', '.join(folders)} can be written.{'' if self._bounds.network else ' No network.'}"
 
     def _remember(self, command: str, exit_code: int | None) -> None:

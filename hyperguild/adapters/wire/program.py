@@ -89,7 +89,7 @@ class Program:
         return self._stderr.decode("utf-8", errors="replace").strip()
 
     async def _feed(self) -> None:
-        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
         try:
             self._process.stdin.write(self._stdin)
             await self._process.stdin.drain()
@@ -99,7 +99,7 @@ class Program:
             self._process.stdin.close()
 
     async def _listen(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101
+        assert self._process.stderr is not None  # noqa: S101 - opened as a pipe above
         while chunk := await self._process.stderr.read(_CHUNK_BYTES):
             self._stderr += chunk
             del self._stderr[:-STDERR_KEPT_BYTES]

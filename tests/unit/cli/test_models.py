@@ -78,7 +78,7 @@ def load(fleet: FleetProcess, model: str) -> None:
     request = urllib.request.Request(  # noqa: S310  # our own http address
         fleet.url + "/v1/chat/completions", data=body, headers={"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # likewise
         answer.read()
 
 
