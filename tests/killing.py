@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,15 @@ class Victims:
             text=True,
         )
 
-    def kill_one(self, what: str, place: Path, *, after_s: float, first_word: bool = False) -> list[str]:
-        """Return the lines that a victim (`walks` or `upgrades`) said until it was killed, each one whole.
+    def kill_one(self, what: str, place: Path, *, after_s: float, word: str | None = None) -> list[str]:
+        """Return the lines that a victim said until it was killed, each one whole.
 
-        The time counts from its start, or from its `first_word`.
+        `what` it does: `walks`, `upgrades` or `repairs`. The time counts from its start, or from its first
+        `word`.
         """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        request = {"what": what, "place": str(place), "after_s": after_s, "first_word": first_word}
+        request = {"what": what, "place": str(place), "after_s": after_s, "word": word}
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         said: list[str] = json.loads(self._server.stdout.readline())
@@ -88,6 +89,15 @@ def _upgrades(folder: Path) -> None:
         _say(path.name)
 
 
+def _repairs(folder: Path) -> None:
+    """Repair every log of a folder; say which is."""
+    from hyperguild.adapters.store.repair import repair  # noqa: PLC0415
+
+    for path in sorted(folder.glob("*.db")):
+        repair(path, program_version="2.0", now=datetime.now(UTC), sleep=lambda _seconds: None)
+        _say(path.name)
+
+
 def _say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
@@ -99,19 +109,27 @@ def _kill_one(request: Mapping[str, Any]) -> list[str]:
         os.close(ours)
         os.dup2(theirs, 1)
         place = Path(request["place"])
-        if request["what"] == "walks":
-            asyncio.run(_walks(place))
-        else:
-            _upgrades(place)
+        match request["what"]:
+            case "walks":
+                asyncio.run(_walks(place))
+            case "upgrades":
+                _upgrades(place)
+            case _:
+                _repairs(place)
         os._exit(0)
     os.close(theirs)
-    if request["first_word"]:
-        select.select([ours], [], [])
+    said = bytearray()
+    while request["word"] is not None and request["word"].encode() not in said:
+        read = os.read(ours, 4096)
+        if not read:
+            break
+        said += read
     time.sleep(request["after_s"])
     os.kill(victim, signal.SIGKILL)
     os.waitpid(victim, 0)
-    with os.fdopen(ours) as said:
-        return [line.rstrip("\n") for line in said if line.endswith("\n")]
+    with os.fdopen(ours, "rb") as rest:
+        said += rest.read()
+    return said.decode().rpartition("\n")[0].splitlines()
 
 
 def _serve() -> None:
