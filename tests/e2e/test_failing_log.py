@@ -120,10 +120,10 @@ def limited_to(size: int) -> Any:
 
 
 def test_a_log_that_cannot_grow(home: Any, log: Path, fleet: FleetProcess, script: dict[str, Any]) -> None:
-    long = GOOD + " ".join(str(number) for number in range(100_000))
+    long = GOOD + " ".join(str(number) for number in range(30_000))
     models = {**script["models"], "qwen": {"answers": [{"text": long}]}}
     fleet.script({**script, "models": models})
-    process = home.start("run", "review", "x", preexec_fn=limited_to(400_000))
+    process = home.start("run", "review", "x", preexec_fn=limited_to(250_000))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (5, f"{long}\n"), err
     errors = [line for line in err.splitlines() if line.startswith("error: ")]

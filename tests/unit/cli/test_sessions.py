@@ -384,7 +384,7 @@ class TestShow:
         assert "\n… interrupted\n" in out
 
     def test_a_run_that_goes_on_is_running(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-        log.add([], status="running", age=timedelta(), lease=timedelta(minutes=5))
+        log.add([], status="running", age=timedelta(), lease=timedelta(hours=1))
         out = shown(capsys)
         assert "review · chain code · running\n" in out
         assert "no attempt was finished" in out
