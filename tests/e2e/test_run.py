@@ -103,11 +103,13 @@ def test_a_dry_run_calls_no_model(home: Any, fleet: FleetProcess) -> None:
     assert [row["model"] for row in plan["tiers"]] == ["phi4", "qwen", "claude-sonnet-4-6"]
     assert [row["warm_state"] for row in plan["tiers"]] == ["cold", "cold", None]
     assert plan["tiers"][2]["max_cost_usd"] > 0
+    assert [row["redacted"] for row in plan["tiers"]] == [False, False, True]
     assert plan["tiers"][0]["input_tokens"] > 100
     assert not [one for one in fleet.requests() if one["path"].endswith(("completions", "messages"))]
     table = home.run("run", "review", "x", "--dry-run")
     assert "phi4" in table.out
     assert "cold" in table.out
+    assert "without secrets: claude-sonnet-4-6" in table.out
 
 
 def test_a_dry_run_sees_what_is_warm(home: Any) -> None:
