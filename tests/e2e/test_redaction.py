@@ -21,7 +21,7 @@ from hyperguild.domain.task import Task
 from hyperguild.simulation.process import FleetProcess
 
 KEY = "made-up-cloud-key-0123456789"
-PASSWORD = "hunter2-made-up"  # noqa: S105 - the point of the test
+PASSWORD = "hunter2-made-up"
 CONFIG = """\
 version: 1
 endpoints:
@@ -33,6 +33,10 @@ verifiers:
 redaction: {{patterns: [{{name: ticket, regex: 'TKT-[0-9]+'}}]}}
 chains: {{default: [a, last]}}
 """
+
+
+def in_database(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("s.db*"))
 
 
 def told(fleet: FleetProcess, model: str) -> list[str]:
@@ -86,14 +90,14 @@ async def test_a_key_stays_at_home_and_the_answer_has_it(fleet: FleetProcess, tm
     assert all(name in again for name in placeholders)  # the same in the next run
     assert f"I saw {placeholders[0]}." in again  # also in what the next tier is told of an earlier answer
     assert result.output == f"OK {KEY} {PASSWORD} TKT-123"
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("s.db*"))
+    stored = in_database(tmp_path)
     assert KEY.encode() not in stored
     assert b"[secret:CLOUD_KEY]" in stored
-    assert not any(
-        KEY in event.model_dump_json() for event in events.seen if event.type not in SEEN_BY_CALLER
-    )
+    seen = [event.model_dump_json() for event in events.seen if event.type not in SEEN_BY_CALLER]
+    assert not any(KEY in event for event in seen)
 
 
+ACCEPTS = {"accept": True, "score": 0.9, "feedback": "fine"}
 SEEN_BY_CALLER = {"text.delta", "run.finished"}
 """What the caller is answered, which is theirs as it is."""
 
@@ -105,11 +109,7 @@ async def test_a_judge_that_is_not_local_is_told_no_secret(fleet: FleetProcess, 
         {
             "groups": {"all": {"swap": False, "members": ["a"]}},
             "models": {"a": {"answers": [{"text": f"OK {KEY}"}]}},
-            "anthropic": {
-                "models": {
-                    "last": {"answers": [{"judge": {"accept": True, "score": 0.9, "feedback": "fine"}}]}
-                }
-            },
+            "anthropic": {"models": {"last": {"answers": [{"judge": ACCEPTS}]}}},
         }
     )
     scrubber = Scrubber()

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from builders import CLOUD, cloud_model, local_model
@@ -117,7 +118,9 @@ def test_what_is_remembered_is_bounded() -> None:
         (replace(cloud_model(), label="local"), "auto", False),
     ],
 )
-def test_a_tier_is_redacted_as_its_endpoint_says(model: Model, redact: str, applies: bool) -> None:
+def test_a_tier_is_redacted_as_its_endpoint_says(
+    model: Model, redact: Literal["auto", "always", "never"], applies: bool
+) -> None:
     model = replace(model, endpoint=replace(model.endpoint, redact=redact))
     assert RedactionPolicy().applies_to(model) is applies
     assert RedactionPolicy(secrets=False).applies_to(model) is False
