@@ -16,12 +16,14 @@ from dataclasses import dataclass
 class Shape:
     """A kind of key: a pattern, and the literals with one of which every match begins.
 
-    What group `secret` matched is the secret; where there is no such group, the whole match is.
+    What group `secret` matched is the secret; where there is no such group, the whole match is. `one_word`:
+    each match stands in what `long_words` returns.
     """
 
     kind: str
     starts: tuple[str, ...]
     pattern: re.Pattern[str]
+    one_word: bool = False
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return where secrets of this kind stand, start and end, in order and apart."""
@@ -53,9 +55,26 @@ class Shape:
                 at = text.find(literal, at + 1 if match is None else match.end())
 
 
-def shape(kind: str, starts: tuple[str, ...], pattern: str) -> Shape:
+def shape(kind: str, starts: tuple[str, ...], pattern: str, *, one_word: bool = False) -> Shape:
     """Return the shape with its pattern compiled."""
-    return Shape(kind, starts, re.compile(pattern))
+    return Shape(kind, starts, re.compile(pattern), one_word)
+
+
+_WORD_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+_TO_WORDS = bytes(byte if byte in _WORD_CHARS else 32 for byte in range(256))
+_LONG = 14
+
+
+def long_words(text: str) -> str:
+    """Return the runs of at least 14 letters, digits, `_`, `.` and `-` in the text; seldom much of it."""
+    words = text.encode("ascii", "replace").translate(_TO_WORDS).split()
+    return b" ".join([word for word in words if len(word) >= _LONG]).decode("ascii")
+
+
+def shapes_in(text: str) -> Iterator[Shape]:
+    """Return the shapes that may stand in the text: a quick way to say no to most of them."""
+    words = long_words(text)
+    return (one for one in SHAPES if not one.one_word or any(start in words for start in one.starts))
 
 
 _NOT_INSIDE_WORD = r"(?<![A-Za-z0-9])"
@@ -67,7 +86,7 @@ _PEM_GAP = r"(?:[\s\"',]|\\[nr]?){0,16}+"
 def _token(kind: str, starts: tuple[str, ...], rest: str) -> Shape:
     """Return the shape of keys that vendors mark with a beginning of their own; `rest` is what follows."""
     beginning = "|".join(map(re.escape, starts))
-    return shape(kind, starts, rf"{_NOT_INSIDE_WORD}(?:{beginning}){rest}{_ENDS}")
+    return shape(kind, starts, rf"{_NOT_INSIDE_WORD}(?:{beginning}){rest}{_ENDS}", one_word=True)
 
 
 SHAPES = (
@@ -100,8 +119,14 @@ SHAPES = (
         "jwt",
         ("eyJ",),
         r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{10,}+",
+        one_word=True,
     ),
-    shape("anthropic", ("sk-ant-",), rf"{_NOT_INSIDE_WORD}sk-ant-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"),
+    shape(
+        "anthropic",
+        ("sk-ant-",),
+        rf"{_NOT_INSIDE_WORD}sk-ant-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+",
+        one_word=True,
+    ),
     shape(
         "api-key",
         ("sk-",),
@@ -109,35 +134,52 @@ SHAPES = (
         # run counts: sk-toggleable__content-1 is a class of a style sheet.
         rf"{_NOT_INSIDE_WORD}sk-(?:(?:proj|svcacct|admin|None|or|or-v1)-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"
         r"|(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{20,}+)",
+        one_word=True,
     ),
     shape(
         "github",
         ("gh", "github_pat_"),
         rf"{_NOT_INSIDE_WORD}(?:gh[pousr]_[A-Za-z0-9]{{36,255}}+|github_pat_[A-Za-z0-9_]{{22,255}}+)",
+        one_word=True,
     ),
-    shape("aws", ("AKIA", "ASIA"), rf"{_NOT_INSIDE_WORD}A[KS]IA[A-Z0-9]{{16}}(?![A-Za-z0-9])"),
-    shape("google", ("AIza",), rf"{_NOT_INSIDE_WORD}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
+    shape("aws", ("AKIA", "ASIA"), rf"{_NOT_INSIDE_WORD}A[KS]IA[A-Z0-9]{{16}}(?![A-Za-z0-9])", one_word=True),
+    shape("google", ("AIza",), rf"{_NOT_INSIDE_WORD}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])", one_word=True),
     _token("google", ("GOCSPX-",), r"[A-Za-z0-9_-]{28}"),
     shape(
         "slack",
         ("xox", "xapp-"),
         rf"{_NOT_INSIDE_WORD}(?:xox[a-z]|xapp)-{_DIGIT_AHEAD}[A-Za-z0-9-]{{10,}}+",
+        one_word=True,
     ),
     shape(
         "slack",
         ("hooks.slack.com/",),
         r"hooks\.slack\.com/services/(?P<secret>T[A-Z0-9]{6,16}/B[A-Z0-9]{6,16}/[A-Za-z0-9]{20,40}+)",
     ),
-    shape("huggingface", ("hf_",), rf"{_NOT_INSIDE_WORD}hf_[A-Za-z0-9]{{34,64}}+(?![A-Za-z0-9_])"),
-    shape("gitlab", ("glpat-",), rf"{_NOT_INSIDE_WORD}glpat-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+"),
-    shape("groq", ("gsk_",), rf"{_NOT_INSIDE_WORD}gsk_(?=[A-Za-z]{{0,200}}[0-9])[A-Za-z0-9]{{40,}}+"),
+    shape(
+        "huggingface", ("hf_",), rf"{_NOT_INSIDE_WORD}hf_[A-Za-z0-9]{{34,64}}+(?![A-Za-z0-9_])", one_word=True
+    ),
+    shape(
+        "gitlab", ("glpat-",), rf"{_NOT_INSIDE_WORD}glpat-{_DIGIT_AHEAD}[A-Za-z0-9_-]{{20,}}+", one_word=True
+    ),
+    shape(
+        "groq",
+        ("gsk_",),
+        rf"{_NOT_INSIDE_WORD}gsk_(?=[A-Za-z]{{0,200}}[0-9])[A-Za-z0-9]{{40,}}+",
+        one_word=True,
+    ),
     shape(
         "stripe",
         ("sk_", "rk_"),
         rf"{_NOT_INSIDE_WORD}[sr]k_(?:live_[A-Za-z0-9]{{16,}}+"
         r"|test_(?=[A-Za-z]{0,200}[0-9])[A-Za-z0-9]{24,}+)",
+        one_word=True,
     ),
-    _token("stripe", ("whsec_",), r"(?=[A-Za-z+/]{0,200}[0-9])[A-Za-z0-9+/]{24,}+"),
+    shape(
+        "stripe",
+        ("whsec_",),
+        rf"{_NOT_INSIDE_WORD}whsec_(?=[A-Za-z+/]{{0,200}}[0-9])[A-Za-z0-9+/]{{24,}}+",
+    ),
     # Formats that their vendors document, or that secret scanning at code hosts looks for.
     _token("npm", ("npm_",), r"(?=[A-Za-z]{0,36}[0-9])[A-Za-z0-9]{36}"),
     _token("pypi", ("pypi-AgE",), r"[A-Za-z0-9_-]{50,}+"),

@@ -22,7 +22,7 @@ from hyperguild.domain.chain import Model
 from hyperguild.domain.messages import ModelRequest
 from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.domain.secret_context import context_spans
-from hyperguild.domain.secret_shapes import SHAPES
+from hyperguild.domain.secret_shapes import SHAPES, shapes_in
 from hyperguild.domain.secret_values import is_distinct, is_made_up
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.errors import BadRequestError
@@ -136,7 +136,7 @@ class Redactor:
     def _secrets(self, text: str) -> Iterator[_Find]:
         for start, end in self._scrubber.learned_spans(text):
             yield _Find(start, end, _kind(text[start:end]))
-        for shape in SHAPES:
+        for shape in shapes_in(text):
             for start, end in shape.spans(text):
                 value = text[start:end]
                 if shape.kind not in _IN_CONTEXT:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from redacting import a_redactor, redacted, restored, told
 from redaction_corpus import REDACTED, STAYS
 
+from hyperguild.domain.secret_shapes import SHAPES, shapes_in
 from hyperguild.inference.restoring import Restorer
 
 PROSE = st.text(alphabet="abc xyz019 \n\t\"'(){}[],.;:=<>/\\é漢İ²", max_size=40)
+SHAPED = [text for text, _ in REDACTED if any(one.spans(text) for one in SHAPES)]
 pieces = st.one_of(
     PROSE,
     st.sampled_from([text for text, _ in REDACTED]),
@@ -36,6 +38,12 @@ def test_what_was_redacted_stays_so(text: str) -> None:
     once = told(redacted(text, redactor))
     assert told(redacted(once, redactor)) == once
     assert told(redacted(text, redactor)) == once
+
+
+@given(st.lists(st.one_of(st.sampled_from([*SHAPED, *STAYS]), PROSE), max_size=4).map(" ".join))
+def test_the_quick_way_to_say_no_misses_no_shape(text: str) -> None:
+    quick = {one.kind for one in shapes_in(text) if one.spans(text)}
+    assert quick == {one.kind for one in SHAPES if one.spans(text)}
 
 
 @given(PROSE, st.sampled_from(REDACTED), PROSE)
