@@ -222,8 +222,8 @@ async def test_files_and_images_are_attached(world: World) -> None:
         with pytest.raises(UsageError, match="no task given"):
             await guild.run("plain", " ")
     text, picture = world.bodies[0]["messages"][1]["content"]
-    assert "a.py\n```\nprint(1)" in text["text"]
-    assert "\nin memory\n</file " in text["text"]
+    assert re.search(r"a\.py\n<file (\w+)>\nprint\(1\)\n\n</file \1>", text["text"])
+    assert re.search(r"File: b\.txt\n<file (\w+)>\nin memory\n</file \1>", text["text"])
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")
 
 
