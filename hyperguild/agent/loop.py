@@ -320,7 +320,7 @@ class AgentLoop:
                 provider_tools=request.model.tools,
             ),
             self._allowance.limits(),
-            retry=replace(request.retry, retries=min(request.retry.retries, self._steps.left)),
+            retry=replace(request.retry, retries=self._retries(messages, tools)),
             warm_state=request.warm_state
             if step.position == 0
             else await self._caller.warm_state(request.model),
@@ -332,6 +332,11 @@ class AgentLoop:
             StepAnswered(step.position, completion.finish_reason, completion.usage, completion.duration_ms)
         )
         return completion
+
+    def _retries(self, messages: Sequence[Message], tools: tuple[ToolSpec, ...]) -> int:
+        """Return how often a call may be tried again: each try is a step, and is paid for."""
+        most = min(self._request.retry.retries, self._steps.left)
+        return self._allowance.retries(self._summaries.gauge.estimate(messages, tools), most)
 
     def _observe(self, event: CallEvent) -> None:
         """Take what happens in the call under way. Raises `_Tripped`, which ends the stream."""

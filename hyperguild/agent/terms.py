@@ -97,6 +97,16 @@ class Allowance:
         spent = self._spent_usd()
         return 0.0 if spent is None else max(limit - spent, 0.0)
 
+    def retries(self, prompt_tokens: int, most: int) -> int:
+        """Return how often, `most` times at the most, the next call may be tried again for what is left.
+
+        A try that failed may have cost as much as one that did not.
+        """
+        left_usd, worst_usd = self.left_usd(), self._request.model.worst_cost_usd(prompt_tokens)
+        if left_usd is None or not worst_usd:
+            return most
+        return max(min(most, int(left_usd / worst_usd) - 1), 0)
+
     def limits(self) -> TimeLimits:
         """Return the limits of the next call, within the time that is left."""
         limits, left_s = self._request.limits, self.left_s()

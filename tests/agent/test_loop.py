@@ -16,7 +16,7 @@ from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.messages import Message
 from hyperguild.domain.tools import ToolCall, ToolError, ToolSpec
 from hyperguild.domain.usage import Price
-from hyperguild.errors import ContextOverflowError, ServerError
+from hyperguild.errors import ContextOverflowError, ProtocolError, ServerError
 from hyperguild.inference.events import Reset
 from hyperguild.simulation.process import FleetProcess
 
@@ -510,6 +510,23 @@ async def test_money_that_runs_out_ends_the_attempt_before_the_next_step(fleet: 
     assert end.cause == "budget"
     spent = bench.loop.usage.input_tokens * 10e-6 + bench.loop.usage.output_tokens * 10e-6
     assert 0 < spent <= 0.03
+
+
+@pytest.mark.parametrize(("left_usd", "asked"), [(0.0015, 1), (0.0025, 2), (1.0, 3), (None, 3)])
+async def test_a_call_is_tried_again_only_as_often_as_money_allows(
+    fleet: FleetProcess, left_usd: float | None, asked: int
+) -> None:
+    cut_off = {"text": "x", "fault": "no_finish", "usage": {"input_tokens": 1, "output_tokens": 100}}
+    bench = loop_over(
+        fleet,
+        [cut_off] * 3,
+        price=Price(input=10.0, output=10.0),
+        max_output_tokens=100,
+        budget={"cost_left_usd": left_usd},
+    )
+    with pytest.raises(ProtocolError):
+        await bench.run()
+    assert len(bench.sent()) == asked
 
 
 async def test_b8_a_server_that_cannot_parse_a_call_is_not_asked_again(fleet: FleetProcess) -> None:

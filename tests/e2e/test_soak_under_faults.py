@@ -89,7 +89,7 @@ chains:
   cheap:
     budget: {{{{cost_usd: {COST_MAX_USD}}}}}
     on_exhausted: best
-    tiers: [weak, {{{{model: strong, retries: 0, {LIMITS}}}}}, {{{{model: cloud, retries: 0, {LIMITS}}}}}]
+    tiers: [weak, {{{{model: strong, retries: 2, {LIMITS}}}}}, {{{{model: cloud, retries: 2, {LIMITS}}}}}]
 """
 
 
