@@ -267,8 +267,8 @@ class Target:
 
 
 TARGETS = (
-    Target("chains.yaml", CONFIGS, 100, 15_000, feed_config),
-    Target("SKILL.md", SKILLS, 100, 15_000, feed_skill),
+    Target("chains.yaml", CONFIGS, 100, 10_000, feed_config),
+    Target("SKILL.md", SKILLS, 100, 6_000, feed_skill),
     Target("streams", STREAMS, 400, 40_000, feed_stream),
     Target("judge replies", REPLIES, 1000, 60_000, feed_reply),
 )
