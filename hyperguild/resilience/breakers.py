@@ -95,7 +95,7 @@ class Breakers:
     def refusal(self, model: Model) -> str | None:
         """Return why the model would not be asked now, in words; None where it would be."""
         now = self._now_s()
-        for entry in self._of(model):
+        for entry in self._all_of(model):
             if not entry.state.admits(now):
                 return self._words(entry)
         return None
@@ -115,7 +115,7 @@ class Breakers:
             )
         now = self._now_s()
         whole, own = self._of(model)
-        probes = [entry for entry in (whole, own) if entry.state.state(now) == "half_open"]
+        probes = [entry for entry in self._all_of(model) if entry.state.state(now) == "half_open"]
         for entry in probes:
             entry.state = entry.state.entered(now)
         return Passage(whole, own, probes, self._now_s)
@@ -124,7 +124,7 @@ class Breakers:
         """Have the next request for each of the models go out, as the probe of what is open."""
         now = self._now_s()
         for model in models:
-            for entry in self._of(model):
+            for entry in self._all_of(model):
                 entry.become(entry.state.due(now))
 
     async def load(self, store: BreakerStore) -> None:
@@ -171,10 +171,19 @@ class Breakers:
                 entry.unsaved = True
             raise
 
-    def _of(self, model: Model) -> tuple[_Entry, _Entry]:
+    def _of(self, model: Model) -> tuple[_Entry | None, _Entry]:
+        """Return the breaker of the model's server, and its own.
+
+        Without an address there is no server that models share: each is a program of its own.
+        """
         endpoint = model.endpoint
-        whole = self._entry(endpoint_key(endpoint), ENDPOINT_POLICY, endpoint.name, None)
-        return whole, self._entry(model_key(model), MODEL_POLICY, endpoint.name, model.name)
+        own = self._entry(model_key(model), MODEL_POLICY, endpoint.name, model.name)
+        if endpoint.base_url is None:
+            return None, own
+        return self._entry(endpoint_key(endpoint), ENDPOINT_POLICY, endpoint.name, None), own
+
+    def _all_of(self, model: Model) -> list[_Entry]:
+        return [entry for entry in self._of(model) if entry is not None]
 
     def _entry(self, key: str, policy: BreakerPolicy, endpoint: str, model: str | None) -> _Entry:
         if key not in self._entries:
@@ -199,7 +208,7 @@ class Passage:
     """
 
     def __init__(
-        self, whole: _Entry, own: _Entry, probes: Sequence[_Entry], now_s: Callable[[], float]
+        self, whole: _Entry | None, own: _Entry, probes: Sequence[_Entry], now_s: Callable[[], float]
     ) -> None:
         self._whole = whole
         self._own = own
@@ -217,7 +226,8 @@ class Passage:
 
     def succeeded(self) -> None:
         """Take note that the answer came."""
-        self._well(self._whole)
+        if self._whole is not None:
+            self._well(self._whole)
         self._well(self._own)
 
     def failed(self, error: ModelError, *, retried: bool) -> bool:
@@ -225,18 +235,17 @@ class Passage:
         sign = sign_of(error)
         if sign == "none":
             return True
-        if TREATMENT[error.kind].whole_endpoint:
+        if TREATMENT[error.kind].whole_endpoint and self._whole is not None:
             self._failed(self._whole, error)
         else:
-            if error.status is not None:
+            if error.status is not None and self._whole is not None:
                 self._well(self._whole)  # somebody is there
             if sign == "alive":
                 self._well(self._own)
             elif not (retried and asks_to_wait(error)):
                 self._failed(self._own, error)
-        return all(
-            entry.state.open_until is None or entry in self._probes for entry in (self._whole, self._own)
-        )
+        concerned = [entry for entry in (self._whole, self._own) if entry is not None]
+        return all(entry.state.open_until is None or entry in self._probes for entry in concerned)
 
     def _well(self, entry: _Entry) -> None:
         entry.become(entry.state.succeeded(self._now_s(), entry.policy, probe=self._ended_probe(entry)))

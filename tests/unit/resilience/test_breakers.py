@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from builders import cloud_model, local_model
 
 from hyperguild.domain.breakers import BreakerRecord
-from hyperguild.domain.chain import Model
+from hyperguild.domain.chain import Endpoint, Model
 from hyperguild.errors import (
     TREATMENT,
     AuthError,
@@ -30,6 +32,7 @@ from hyperguild.errors import (
     ServerError,
     StoreError,
 )
+from hyperguild.resilience.breaker import MODEL_POLICY
 from hyperguild.resilience.breakers import Breakers
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -140,6 +143,18 @@ def test_an_endpoint_that_is_down_is_down_for_all_its_models() -> None:
     for word in (f"endpoint '{MODEL.endpoint.name}'", "12:00:00 UTC", "connect", "nothing listens", "30 s"):
         assert word in why
     assert breakers.refusal(cloud_model()) is None
+
+
+def test_models_without_a_server_of_their_own_do_not_share_its_faults() -> None:
+    here = Endpoint("here", "embedded")
+    broken, well = (replace(local_model(name), endpoint=here, gguf=Path(f"{name}.gguf")) for name in "ab")
+    breakers = Breakers(Clock())
+    for _ in range(MODEL_POLICY.failures):
+        assert breakers.refusal(broken) is None
+        with breakers.enter(broken) as passage:
+            passage.failed(ConnectError("its port is taken"), retried=False)
+    assert breakers.refusal(broken) is not None
+    assert breakers.refusal(well) is None
 
 
 @pytest.mark.parametrize(

@@ -253,4 +253,6 @@ def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "runs": False,
         "attempts": True,
         "steps": False,
+        "breakers": False,
+        "reservations": False,
     }
