@@ -29,6 +29,9 @@ IMPORTED = (
     "hyperguild.cli.run",
     "hyperguild.cli.sessions",
     "hyperguild.cli.skills",
+    "hyperguild.adapters.tools.mcp",
+    "hyperguild.adapters.tools.mcp_http",
+    "hyperguild.adapters.tools.mcp_stdio",
     "hyperguild.adapters.tools.workbench",
     "hyperguild.adapters.tools.worktree",
 )

@@ -61,15 +61,15 @@ class Project:
         self.fleet.script({**self._script, "models": {**models, "judge": {"answers": JUDGE}}})
         self.fleet.reset()
 
+    def command(self, *options: str) -> tuple[str, ...]:
+        return ("run", "debug", "--workdir", "project", "--model", "phi4", *options, "the tests fail")
+
     def start(self, *options: str) -> subprocess.Popen[str]:
-        arguments = ("run", "debug", "--workdir", "project", "--model", "phi4", *options, "the tests fail")
-        running: subprocess.Popen[str] = self.home.start(*arguments)
+        running: subprocess.Popen[str] = self.home.start(*self.command(*options))
         return running
 
-    def asked(self, *options: str) -> subprocess.CompletedProcess[str]:
-        running = self.start(*options)
-        out, err = running.communicate(timeout=3 * FETCH_LIMIT_S)
-        return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+    def asked(self, *options: str) -> Any:
+        return self.home.run(*self.command(*options))
 
     def bodies(self) -> list[Any]:
         return [one["body"] for one in self.fleet.requests() if one["model"] == "phi-4-q4"]
@@ -119,7 +119,7 @@ def test_the_npm_file_system_server_reads_and_edits_to_green(project: Project) -
         {"text": "It divided by one too few; it is mended and the test is green."},
     )
     said = project.asked("--permission-mode", "bypass", "--json")
-    assert said.returncode == 0, said.stderr
+    assert said.code == 0, said.err
     assert (project.folder / "stats.py").read_text() == MENDED
     assert project.offered() == {
         "shell",
@@ -134,7 +134,7 @@ def test_the_npm_file_system_server_reads_and_edits_to_green(project: Project) -
     assert "green" in last
     judged = next(one["body"] for one in project.fleet.requests() if one["model"] == "judge")
     assert "files_edit_file" in judged["messages"][-1]["content"]
-    assert "warning" not in said.stderr
+    assert "warning" not in said.err
 
 
 def test_a_python_server_is_asked_in_its_folder_and_ends_with_the_command(project: Project) -> None:
@@ -144,9 +144,9 @@ def test_a_python_server_is_asked_in_its_folder_and_ends_with_the_command(projec
     project.home.env["OTHER"] = "kept to ourselves"
     project.model(call("small_about"), {"text": "Now I know."})
     said = project.asked("--permission-mode", "bypass", "--events")
-    assert said.returncode == 0, said.stderr
+    assert said.code == 0, said.err
     returned = next(
-        event for event in map(json.loads, said.stdout.splitlines()) if event["type"] == "tool.result"
+        event for event in map(json.loads, said.out.splitlines()) if event["type"] == "tool.result"
     )
     assert not returned["is_error"]
     (told,) = project.told()
@@ -154,7 +154,7 @@ def test_a_python_server_is_asked_in_its_folder_and_ends_with_the_command(projec
     assert about["cwd"] == str(project.folder)
     assert about["env"]["GITHUB_TOKEN"] == TOKEN
     assert "OTHER" not in about["env"]
-    assert TOKEN not in said.stdout
+    assert TOKEN not in said.out
     assert "[secret:GITHUB_TOKEN]" in returned["text"]
     assert (
         TOKEN.encode()
@@ -170,7 +170,7 @@ def test_a_server_at_an_address_gets_its_header(project: Project) -> None:
         project.servers(small={"url": url, "headers": {"X-Token": "${TOKEN_OF_MINE}"}})
         project.model(call("small_echo", text="over HTTP"), {"text": "It says so."})
         said = project.asked("--permission-mode", "bypass")
-    assert said.returncode == 0, said.stderr
+    assert said.code == 0, said.err
     assert project.told() == ["over HTTP"]
 
 
@@ -179,7 +179,7 @@ def test_permissions_hold_for_tools_of_servers(project: Project) -> None:
     project.servers(small={"argv": SMALL, "read_only": ["echo"]})
     project.model(call("small_echo", text="read"), call("small_big", size=3), {"text": "Done."})
     said = project.asked("--permission-mode", "auto")
-    assert said.returncode == 0, said.stderr
+    assert said.code == 0, said.err
     echoed, big = project.told()
     assert echoed == "read"
     assert "nobody is there to be asked" in big
@@ -190,13 +190,11 @@ def test_a_server_that_does_not_start_is_warned_of_and_the_run_goes_on(project: 
     project.servers(gone={"argv": ["no-such-program"]})
     project.model({"text": "I have no tools for that."})
     said = project.asked()
-    assert said.returncode == 0, said.stderr
-    assert (
-        said.stderr.count("MCP server 'gone' cannot be used: the program 'no-such-program' is not there") == 1
-    )
+    assert said.code == 0, said.err
+    assert said.err.count("MCP server 'gone' cannot be used: the program 'no-such-program' is not there") == 1
     assert project.offered() == {"fs_read"}
     project.model({"text": "I have no tools for that."})
-    events = [json.loads(line) for line in project.asked("--events").stdout.splitlines()]
+    events = [json.loads(line) for line in project.asked("--events").out.splitlines()]
     (warning,) = [event["message"] for event in events if event["type"] == "warning"]
     assert "no-such-program" in warning
 
@@ -214,13 +212,13 @@ def test_a_server_that_nobody_wants_is_not_started(
 ) -> None:
     project.skill(allowed)
     project.servers(small={"argv": ["sh", "-c", "touch started"]})
-    project.home.env["PYTHONPROFILEIMPORTTIME"] = "1"
     project.model({"text": "I looked."})
-    said = project.asked(*options)
-    assert said.returncode == 0, said.stderr
+    told = {"PYTHONPROFILEIMPORTTIME": "1"}
+    said = project.home.run_by_itself(*project.command(*options), env=told)
+    assert said.code == 0, said.err
     assert not (project.home.folder / "started").exists()
-    assert "hyperguild.adapters.tools.workbench" in said.stderr
-    assert "hyperguild.adapters.tools.mcp" not in said.stderr
+    assert "hyperguild.adapters.tools.workbench" in said.err
+    assert "hyperguild.adapters.tools.mcp" not in said.err
 
 
 def test_a_discovered_file_with_a_server_must_be_trusted_first(project: Project) -> None:
@@ -228,8 +226,8 @@ def test_a_discovered_file_with_a_server_must_be_trusted_first(project: Project)
     project.servers(small={"argv": ["sh", "-c", "touch started"]})
     del project.home.env["HYPERGUILD_CONFIG"]
     said = project.asked()
-    assert said.returncode == 3
-    assert "runs: sh -c 'touch started'" in said.stderr
+    assert said.code == 3
+    assert "runs: sh -c 'touch started'" in said.err
     assert not (project.home.folder / "started").exists()
 
 
@@ -265,5 +263,5 @@ def test_a_deadline_counts_what_starting_a_server_takes(project: Project) -> Non
     project.servers(slow={"argv": ["sleep", "300"], "start_timeout_s": 2})
     project.model({"times": 1, "tool_calls": [{"name": "fs_ls", "arguments": {}}]}, {"text": "Late."})
     said = project.asked("--deadline", "1.5", "--json")
-    assert said.returncode == 4, said.stderr
-    assert json.loads(said.stdout)["status"] == "budget_exceeded"
+    assert said.code == 4, said.err
+    assert json.loads(said.out)["status"] == "budget_exceeded"

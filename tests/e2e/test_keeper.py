@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from keeping import LIMIT_S, is_running, keeper_home, keepers_of, kill_keeper, until
+from preloaded import Commands
 from real.make_gguf import CONTEXT, make_gguf
 from real.processes import servers_of
 
@@ -42,6 +43,7 @@ chains:
   default: [apprentice]
   endless: {{tiers: [{{model: endless, verify: false}}]}}
 """
+PLACES = ("--config", "chains.yaml", "--skills", str(tiny_fleet_dir() / "skills"), "--db", "log.db")
 TASK, ANSWER = "3. März 2024", "2024-03-03"
 
 
@@ -60,6 +62,7 @@ class User:
     keeper: KeeperFolder
     env: dict[str, str]
     endless: Path
+    commands: Commands
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def configure(self, *, ttl_s: float = 300) -> None:
@@ -67,9 +70,8 @@ class User:
         (self.folder / "chains.yaml").write_text(text, encoding="utf-8")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        places = ["--config", "chains.yaml", "--skills", str(tiny_fleet_dir() / "skills"), "--db", "log.db"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "hyperguild", *places, *arguments],
+            [sys.executable, "-m", "hyperguild", *PLACES, *arguments],
             cwd=self.folder,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -82,9 +84,10 @@ class User:
 
     def hyperguild(self, *arguments: str) -> str:
         """Run a command that must succeed and say nothing wrong; return what it says on stdout."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=LIMIT_S)
-        assert process.returncode == 0, err
+        code, out, err = self.commands.run(
+            (*PLACES, *arguments), folder=self.folder, env=self.env, stdin=None, limit_s=LIMIT_S
+        )
+        assert code == 0, err
         assert "Traceback" not in err
         assert "ResourceWarning" not in err
         return out
@@ -115,12 +118,12 @@ class User:
 
 
 @pytest.fixture
-def user(tmp_path: Path, endless: Path) -> Iterator[User]:
+def user(tmp_path: Path, endless: Path, commands: Commands) -> Iterator[User]:
     with keeper_home() as (keeper, runtime):
         kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "COVERAGE_"))}
         env = {**kept, **runtime, "HOME": str(tmp_path), "PYTHONUTF8": "1"}
         env["PYTHONWARNINGS"] = "error::ResourceWarning"
-        made = User(tmp_path, keeper, env, endless)
+        made = User(tmp_path, keeper, env, endless, commands)
         made.configure()
         yield made
         for process in made.started:
@@ -170,6 +173,7 @@ def test_models_stop_ends_it(user: User) -> None:
     }
 
 
+@pytest.mark.long
 def test_after_the_ttl_models_and_keeper_are_gone(user: User) -> None:
     user.configure(ttl_s=1)
     user.run_date()
@@ -206,6 +210,7 @@ def test_when_the_keeper_is_killed_no_server_is_left_and_the_next_command_works(
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_commands_that_start_at_once_share_a_keeper(user: User) -> None:
     together = [user.start("run", "iso-date", TASK) for _ in range(3)]
     said = [process.communicate(timeout=LIMIT_S) for process in together]
@@ -214,6 +219,7 @@ def test_commands_that_start_at_once_share_a_keeper(user: User) -> None:
     assert len(servers_of(user.keeper_pid())) == 2
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_where_paths_are_long_the_keeper_is_elsewhere(user: User) -> None:
     del user.env["XDG_RUNTIME_DIR"]
