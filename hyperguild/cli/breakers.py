@@ -29,6 +29,19 @@ def open_breakers(settings: Settings) -> dict[str, BreakerRecord]:
     return {record.key: record for record in peek_breakers(settings.db_file()) if record.is_open()}
 
 
+def refusals(settings: Settings, models: Sequence[Model]) -> dict[str, str]:
+    """Return, by name, why some of the models would not be asked now, in words."""
+    records, now = open_breakers(settings), SystemClock().now()
+    why: dict[str, str] = {}
+    for model in models:
+        whole = records.get(endpoint_key(model.endpoint))
+        named = None if whole is None else whole.model_copy(update={"endpoint": model.endpoint.name})
+        for record in (named, _named(records.get(model_key(model)), model)):
+            if record is not None and record.open_until is not None and record.open_until > now:
+                why.setdefault(model.name, record.words(now))
+    return why
+
+
 def with_breakers(
     rows: Sequence[ModelRow],
     configuration: Configuration,

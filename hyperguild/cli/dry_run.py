@@ -29,12 +29,15 @@ async def preview(
     configuration: Configuration,
     request: RunRequest,
     env: Mapping[str, str],
-    standings: tuple[Standing, ...] = (),
+    *,
+    standings: tuple[Standing, ...],
+    breakers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the chain as it would be walked now: tiers and judges with warm state, swap and worst cost.
 
     `swap` says that asking this model would load it in place of a model of this chain that is loaded now.
-    `standings` are the limits of the day. Only what is loaded is asked; no model is called.
+    `standings` are the limits that it would meet, `breakers` says, by model, why some are not asked for a
+    while. Only what is loaded is asked; no model is called.
     """
     chain, redaction = request.chain, configuration.redaction
     rows: list[dict[str, Any]] = []
@@ -58,6 +61,7 @@ async def preview(
             task_tokens=tokens,
             prompt_tokens=tokens,
             has_images=bool(request.task.images),
+            breakers=breakers,
             standings=standings,
         )
         blocked = obstacle(situation, tier)

@@ -99,7 +99,7 @@ def run_skill(
     request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
     _warn(warning_of_guess(configuration, model_name))
     if dry_run:
-        plan = asyncio.run(_preview(settings, configuration, request))
+        plan = asyncio.run(_preview(settings, configuration, request, session_ref))
         print_json(plan) if output.as_json else print_preview(plan, Page.for_stdout(settings.env))
         return
     execute(settings, configuration, request, output, session_ref=session_ref, history=history)
@@ -201,12 +201,21 @@ def execute_series(
     return job.outcome
 
 
-async def _preview(settings: Settings, configuration: Configuration, request: RunRequest) -> dict[str, Any]:
-    """Return what would be tried, as the limits of the day stand now."""
-    from hyperguild.cli.limits_left import standings_today  # noqa: PLC0415  # start-up
+async def _preview(
+    settings: Settings, configuration: Configuration, request: RunRequest, session_ref: str | None
+) -> dict[str, Any]:
+    """Return what would be tried, as limits and breakers stand now."""
+    from hyperguild.cli.breakers import refusals  # noqa: PLC0415  # start-up
+    from hyperguild.cli.limits_left import standings_now  # noqa: PLC0415  # start-up
 
-    standings = await standings_today(settings, configuration)
-    return await preview(configuration, request, settings.env, standings)
+    return await preview(
+        configuration,
+        request,
+        settings.env,
+        standings=await standings_now(settings, configuration, session_ref),
+        # Who names a model has it tried, whatever the breaker says.
+        breakers={} if request.insist else refusals(settings, [tier.model for tier in request.chain.tiers]),
+    )
 
 
 def _warn(warning: str | None) -> None:

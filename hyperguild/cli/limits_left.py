@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from hyperguild.adapters.clock import SystemClock
-from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.cli.diagnosis import Finding
+from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.options import Settings
 from hyperguild.config.configuration import Configuration
-from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.limits import Standing
-from hyperguild.domain.secrets import Scrubber
 from hyperguild.errors import StoreError
 
 AREA = "limits"
 
 
-async def standings_today(settings: Settings, configuration: Configuration) -> tuple[Standing, ...]:
-    """Return how the limits of the day stand; nothing is spent where there is no log yet.
+async def standings_now(
+    settings: Settings, configuration: Configuration, session_ref: str | None = None
+) -> tuple[Standing, ...]:
+    """Return how the limits stand that a run would meet: of the day, and of that session or of a new one.
 
-    Raises `StoreError`. No log is opened where there are no such limits.
+    Nothing is spent where there is no log yet. No log is opened where nothing has to be looked up. Raises
+    `StoreError`, and `UsageError` for a session that the log does not have.
     """
     limits, path = configuration.limits, settings.db_file()
-    if not limits.day:
-        return ()
-    if not path.is_file() or path.stat().st_size == 0:
-        return tuple(Standing("day", unit, limit) for unit, limit in limits.day.limits())
-    store = await SqliteSessionStore.open(
-        path, scrubber=Scrubber(), log=LogPolicy(), clock=SystemClock(), read_only=True
-    )
-    try:
-        return await store.ledger.standings(None, limits)
-    finally:
-        await store.aclose()
+    unspent = tuple(Standing(*each) for each in limits.each())
+    if session_ref is None and (not limits.day or not path.is_file() or path.stat().st_size == 0):
+        return unspent
+    async with open_log(settings) as store:
+        session_id = None if session_ref is None else await store.resolve_session(session_ref)
+        standings = await store.ledger.standings(session_id, limits)
+    if session_id is not None:
+        return standings
+    return (*(one for one in unspent if one.scope == "session"), *standings)
 
 
 async def limit_findings(
@@ -46,7 +44,7 @@ async def limit_findings(
         # To look into a log of an older version would bring it to the newest.
         return [Finding(AREA, "ok", Standing("day", *limit).name) for limit in limits.day.limits()]
     try:
-        standings = await standings_today(settings, configuration)
+        standings = [one for one in await standings_now(settings, configuration) if one.scope == "day"]
     except StoreError as error:
         return [Finding(AREA, "error", error.message, error.hint)]
     for standing in standings:

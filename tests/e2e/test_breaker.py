@@ -125,6 +125,14 @@ def test_the_next_command_knows_and_a_person_can_say_otherwise(
     row = next(row for row in home.run("models", "--json").json if row["model"] == "first")
     assert (row["breaker"]["model"], row["breaker"]["error_kind"]) == (None, "connect")
     assert "endpoint 'swap' is out since" in home.run("models").out
+    (skip, _), (named,) = (
+        [
+            tier["skip"]
+            for tier in home.run("run", "review", "x", "--dry-run", "--json", *options).json["tiers"]
+        ]
+        for options in ((), ("--model", "first"))
+    )
+    assert (skip["cause"], skip["reason"][:26], named) == ("breaker_open", "endpoint 'swap' is out sin", None)
     findings = home.run("doctor", "--json").json
     told = [one for one in findings if "not asked for a while" in one["message"]]
     assert [one["area"] for one in told] == ["endpoint swap"]

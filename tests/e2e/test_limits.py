@@ -235,3 +235,16 @@ def test_dry_run_and_doctor_tell_what_is_left_of_the_day(home: Any, fleet: Fleet
     assert limit["message"] == "the day's limit of $2: $1.50 left"
     found = home.run("doctor", "--json").json
     assert limit["message"] in [one["message"] for one in found if one["area"] == "limits"]
+
+
+def test_a_dry_run_knows_the_limits_of_its_session(home: Any, fleet: FleetProcess) -> None:
+    limits = "{session: {cost_usd: 2}}"
+    home.write("chains.yaml", CHAINS.format(url=fleet.url, limits=limits, chain="[dear]"))
+    session = home.run("run", "review", "x", "--json").json["session_id"]
+    again = home.run("run", "review", "x", "--session", session, "--dry-run", "--json").json
+    (limit,) = again["limits"]
+    assert limit["message"] == "the session's limit of $2: $1.50 left"
+    assert again["tiers"][0]["skip"]["reason"].startswith(limit["message"])
+    new = home.run("run", "review", "x", "--dry-run", "--json").json
+    assert (new["limits"][0]["left"], new["tiers"][0]["skip"]) == (2, None)
+    assert home.run("run", "review", "x", "--session", "nosuch", "--dry-run").code == 2
