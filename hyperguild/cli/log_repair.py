@@ -11,12 +11,25 @@ from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.repair import Repair, repair
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import print_json
+from hyperguild.cli.streams import say
 from hyperguild.domain.text import cleaned
 
 
 def repair_log(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     """Repair the session log, or with `dry_run` say what would be saved. Raises `StoreError`."""
-    done = repair(settings.db_file(), program_version=__version__, now=SystemClock().now(), dry_run=dry_run)
+
+    def tell(done: Repair) -> None:
+        _print(done, dry_run=dry_run, as_json=as_json)
+        say("waiting for processes that may have opened the damaged file meanwhile: a few seconds")
+
+    done = repair(
+        settings.db_file(), program_version=__version__, now=SystemClock().now(), dry_run=dry_run, tell=tell
+    )
+    if done.kept_as is None:
+        _print(done, dry_run=dry_run, as_json=as_json)
+
+
+def _print(done: Repair, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             asdict(done)
@@ -37,9 +50,10 @@ def _told(done: Repair, *, dry_run: bool) -> list[str]:
         return [f"{done.path} is healthy: there is nothing to repair"]
     lines = [f"{done.path} is damaged:", *(f"  {fault}" for fault in done.faults)]
     lines.append("could be saved:" if dry_run else "saved:")
+    width = max((len(table.table) for table in done.tables), default=0)
     for table in done.tables:
         lost = f", {table.lost} lost" if table.lost else ""
-        lines.append(f"  {table.table:<10} {table.recovered}{lost}")
+        lines.append(f"  {table.table:<{width}} {table.recovered}{lost}")
     if done.stand_ins:
         lines.append(f"{_runs(done.stand_ins)} made up for attempts whose own run is lost")
     if done.kept_as is not None:

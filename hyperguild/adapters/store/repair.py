@@ -81,12 +81,15 @@ def repair(
     now: datetime,
     dry_run: bool = False,
     sleep: Callable[[float], None] = time.sleep,
+    tell: Callable[[Repair], None] = lambda _: None,
 ) -> Repair:
     """Look the log over and, where it is damaged, put what can be read in its place.
 
-    With `dry_run`, or where it is healthy, nothing is changed. Raises `StoreError`: there is no log, nothing
-    of it can be read, another process has it open, or the disk does not allow it; then, too, it is as it was.
-    Killed at any moment, it leaves the damaged file in its place, or complete beside it.
+    With `dry_run`, or where it is healthy, nothing is changed. `tell` is called with what was done as soon as
+    the new file is in place: a wait of some seconds follows, which may be interrupted. Raises `StoreError`:
+    there is no log, nothing of it can be read, another process has it open, or the disk does not allow it;
+    then, too, it is as it was. Killed at any moment, it leaves the damaged file in its place, or complete
+    beside it.
     """
     with translated(path):
         if not path.is_file() or path.stat().st_size == 0:
@@ -99,7 +102,12 @@ def repair(
                 with tempfile.TemporaryDirectory(prefix="hyperguild-repair-") as folder:
                     tables, stand_ins = _salvage(path, Path(folder, "sessions.db"), program_version, now)
                 return Repair(path, faults, tables, stand_ins)
-            return _replaced(path, faults, program_version, now, sleep)
+            with _alone_with(path) as damaged:
+                done = _replaced(path, damaged, faults, program_version, now)
+                tell(done)
+                # Who opened the old file meanwhile waits for its lock, and would write to one without a name.
+                sleep(BUSY_TIMEOUT_S + 1)
+                return done
         except _NothingReadableError as error:
             raise StoreError(
                 f"nothing of the session log {path} can be read: {error}",
@@ -112,26 +120,23 @@ class _NothingReadableError(Exception):
 
 
 def _replaced(
-    path: Path, faults: tuple[str, ...], program_version: str, now: datetime, sleep: Callable[[float], None]
+    path: Path, damaged: IO[bytes], faults: tuple[str, ...], program_version: str, now: datetime
 ) -> Repair:
-    with _alone_with(path) as damaged:
-        kept_as = _put_aside(path, damaged, now)
-        fresh = path.with_name(f"{path.name}.repaired")
+    kept_as = _put_aside(path, damaged, now)
+    fresh = path.with_name(f"{path.name}.repaired")
+    _remove(fresh)
+    try:
+        tables, stand_ins = _salvage(kept_as, fresh, program_version, now)
+    except BaseException:
         _remove(fresh)
-        try:
-            tables, stand_ins = _salvage(kept_as, fresh, program_version, now)
-        except BaseException:
-            _remove(fresh)
-            _remove(kept_as)
-            raise
-        _tidy_away(kept_as)
-        # Not the other way round: the new file would be read with the write-ahead log of the old one.
-        for suffix in ("-wal", "-shm"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-        fresh.replace(path)
-        sync_folder(path.parent)
-        # Who opened the old file meanwhile waits for its lock, and would write to a file that has no name.
-        sleep(BUSY_TIMEOUT_S + 1)
+        _remove(kept_as)
+        raise
+    _tidy_away(kept_as)
+    # Not the other way round: the new file would be read with the write-ahead log of the old one.
+    for suffix in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+    fresh.replace(path)
+    sync_folder(path.parent)
     return Repair(path, faults, tables, stand_ins, kept_as)
 
 

@@ -234,6 +234,21 @@ def test_a_log_that_is_in_use_is_not_repaired(held_open: Path) -> None:
     assert repaired(held_open, dry_run=True).faults
 
 
+def test_who_does_not_wait_for_its_end_has_been_told(path: Path) -> None:
+    spoil(path, pages_of(path, "attempts")[3])
+    told: list[Repair] = []
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repair(path, program_version="1.0", now=NOW, sleep=interrupted, tell=told.append)
+    (done,) = told
+    assert done.kept_as is not None
+    assert done.kept_as.is_file()
+    assert is_whole(path)
+
+
 def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--db", str(path), "sessions", "repair", "--dry-run"]
     assert run_command_line(arguments) == 0
@@ -243,7 +258,7 @@ def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     out = capsys.readouterr().out
     assert out.startswith(f"{path} is damaged:\n")
     assert "could be saved:\n" in out
-    assert f"  steps      {ATTEMPTS}\n" in out
+    assert f"  steps        {ATTEMPTS}\n  breakers     0\n  reservations 0\n" in out
     assert run_command_line([*arguments, "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert set(planned) == {"path", "healthy", "dry_run", "faults", "tables", "stand_ins", "kept_as"}
