@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import FoundConfig
 from hyperguild.config.trust import TrustStore, require_trust
 from hyperguild.domain.chain import CommandCheck, Endpoint, VerifierSpec
+from hyperguild.domain.text import one_line
 from hyperguild.errors import (
     AuthError,
     ModelError,
@@ -64,6 +66,14 @@ PROBES = 3
 
 PROBE_LIMIT_MS = 2000
 """A probe that takes longer is not waited for; how slow it is does not matter then."""
+
+REPAIR = "`hyperguild sessions repair` saves what can be read"
+
+LOOKED_THROUGH_BYTES = 100_000_000
+"""Of a session log: SQLite looks one of this size through in well under a second; larger ones are not."""
+
+LITTLE_ROOM_BYTES = 10_000_000
+"""On the disk of the session log: some hundred runs, or a single one with large files."""
 
 
 async def examine(settings: Settings, found: FoundConfig, configuration: Configuration) -> list[Finding]:
@@ -261,17 +271,30 @@ def _of_log(settings: Settings) -> list[Finding]:
             size = path.stat().st_size
             version = _user_version(path)
         if version >= len(MIGRATIONS):
-            open_for_reading(path, program_version=__version__).close()
+            with translated(path), closing(open_for_reading(path, program_version=__version__)) as log:
+                fault = _fault(log) if size <= LOOKED_THROUGH_BYTES else None
+            if fault is not None:
+                return [Finding(area, "error", f"{path} is damaged: {one_line(fault, 200)}", REPAIR)]
     except StoreError as error:
         return [Finding(area, "error", error.message, error.hint)]
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         remedy = "make the file and its folder writable, or name another file with --db or $HYPERGUILD_DB"
         return [Finding(area, "error", f"{path} cannot be written", remedy)]
     findings = [Finding(area, "ok", f"{path}, version {version}, {size_in_words(size)}, can be written")]
+    room = shutil.disk_usage(path.parent).free
+    if room < LITTLE_ROOM_BYTES:
+        message = f"{path.parent} has room for {size_in_words(room)} more"
+        findings.append(Finding(area, "warning", message, "free disk space, or use --db"))
     if version < len(MIGRATIONS):
         message = f"of an older version; the next run brings it to version {len(MIGRATIONS)}, with a backup"
         findings.append(Finding(area, "note", message))
     return findings
+
+
+def _fault(log: sqlite3.Connection) -> str | None:
+    """Return the first thing that SQLite finds wrong with the file; None where it is whole."""
+    found = str(log.execute("PRAGMA quick_check(1)").fetchone()[0])
+    return None if found == "ok" else found
 
 
 def _not_yet(area: str, path: Path) -> Finding:

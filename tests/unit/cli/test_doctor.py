@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from damaged_logs import make_log, pages_of, spoil
 
 from hyperguild.adapters.probes import EndpointInventory, ListedModel
 from hyperguild.adapters.store.connection import open_for_writing
@@ -580,3 +582,30 @@ def test_c1_it_says_whether_shell_commands_run_in_a_sandbox(
     (bare,) = [one for one in findings if one["area"] == "tools"]
     assert (bare["level"], bare["remedy"] is None) == ("note", False)
     assert bare["message"] == "shell commands run without a sandbox: bubblewrap is not installed"
+
+
+def test_a_log_that_is_damaged_inside(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write(fleet.url)
+    path = make_log(tmp_path / "log.db")
+    _, findings = doctor(capsys, "--db", "log.db")
+    assert not [one for one in findings if one["area"] == "session log" and one["level"] == "error"]
+    spoil(path, pages_of(path, "attempts")[3])
+    _, findings = doctor(capsys, "--db", "log.db")
+    (found,) = [one for one in findings if one["area"] == "session log"]
+    assert found["level"] == "error"
+    assert "is damaged" in found["message"]
+    assert "hyperguild sessions repair" in found["remedy"]
+
+
+def test_a_disk_with_little_room(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(fleet.url)
+    make_log(tmp_path / "log.db")
+    usage = shutil.disk_usage(tmp_path)._replace(free=70_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    _, findings = doctor(capsys, "--db", "log.db")
+    (found,) = [one for one in findings if one["area"] == "session log" and one["level"] == "warning"]
+    assert "has room for 70 kB more" in found["message"]
