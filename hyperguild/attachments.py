@@ -61,7 +61,9 @@ def text_of(name: str, data: bytes) -> str:
 
 
 def _too_large(name: str) -> UsageError:
-    return UsageError(f"{name} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+    return UsageError(
+        f"{name} is larger than {MAX_FILE_BYTES // 2**20} MiB", hint="give the part that matters"
+    )
 
 
 def _image_type(data: bytes) -> str | None:

@@ -34,6 +34,7 @@ def test_secrets_are_taken_out_unless_somebody_says_no() -> None:
     ("text", "problem"),
     [
         ("{sicrets: true}", 'redaction.sicrets: unknown key; did you mean "secrets"?'),
+        ("{secret: true}", 'redaction.secret: unknown key; did you mean "secrets"?'),
         ("{secrets: maybe}", "redaction.secrets: must be true or false"),
         ("{patterns: [{name: a, regex: '('}]}", "redaction.patterns.0.regex: is not a regular expression"),
         (
