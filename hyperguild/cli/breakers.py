@@ -70,15 +70,19 @@ async def reset_breakers(settings: Settings, name: str | None) -> list[BreakerRe
     Returns those that were open. Raises `UsageError` for a name that chains.yaml does not have, `StoreError`.
     """
     keys = None if name is None else _keys_of(settings.load(), name)
-    kept = [one for one in peek_breakers(settings.db_file()) if keys is None or one.key in keys]
-    if kept:
-        store = await SqliteSessionStore.open(
-            settings.db_file(), scrubber=Scrubber(), log=LogPolicy(keep_days=None), clock=SystemClock()
-        )
-        try:
+    path = settings.db_file()
+    if not path.is_file() or path.stat().st_size == 0:
+        return []
+    # Not with a mere look: a log that cannot be read must not pass for one in which all is well.
+    store = await SqliteSessionStore.open(
+        path, scrubber=Scrubber(), log=LogPolicy(keep_days=None), clock=SystemClock()
+    )
+    try:
+        kept = [one for one in await store.breakers() if keys is None or one.key in keys]
+        if kept:
             await store.keep_breakers([], gone=[one.key for one in kept])
-        finally:
-            await store.aclose()
+    finally:
+        await store.aclose()
     return [one for one in kept if one.is_open()]
 
 

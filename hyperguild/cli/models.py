@@ -100,7 +100,7 @@ Exit codes: 0, also where no keeper runs; 5 where it does not answer.
 """
 
 
-@models.command(epilog=STOP_EPILOG)
+@models.command(epilog=STOP_EPILOG, short_help="Unload what the keeper holds, and end it.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
 @click.pass_obj
 def stop(settings: Settings, /, *, as_json: bool) -> None:
@@ -129,7 +129,7 @@ for the whole endpoint), failures, since, open_until, error_kind and error.
 """
 
 
-@models.command(epilog=RESET_EPILOG)
+@models.command(epilog=RESET_EPILOG, short_help="Ask again at once what failed too often.")
 @click.argument("name", required=False, metavar="[ENDPOINT|MODEL]")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
 @click.pass_obj

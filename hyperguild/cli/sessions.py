@@ -103,7 +103,7 @@ def list_sessions(settings: Settings, /, limit: int, *, as_json: bool) -> None:
         say(f"there are older ones: --limit {2 * limit}")
 
 
-@sessions.command(epilog=SHOW_EPILOG)
+@sessions.command(epilog=SHOW_EPILOG, short_help="Show what was tried, and why it went so.")
 @click.argument("reference", metavar="[ID]", default="last")
 @click.option("--full", is_flag=True, help="Show tasks and answers whole.")
 @click.option(

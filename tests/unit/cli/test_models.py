@@ -255,3 +255,23 @@ def test_what_a_server_says_cannot_act_on_the_terminal(
     _, out, _ = run(capsys)
     assert "red" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("group", ["models", "sessions"])
+def test_a_list_of_commands_breaks_no_sentence_off(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line([group, "--help"]) == 0
+    commands = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert commands
+    assert "..." not in commands
+
+
+def test_a_log_that_cannot_be_read_is_not_said_to_be_well(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log.db"
+    assert run_command_line(["--db", str(log), "models", "reset"]) == 0
+    assert not log.exists()
+    log.write_text("no database, and long enough for the header of one to be looked for in it. " * 20)
+    capsys.readouterr()
+    assert run_command_line(["--db", str(log), "models", "reset"]) == 5
+    assert "sessions repair" in capsys.readouterr().err
