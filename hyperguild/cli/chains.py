@@ -69,7 +69,7 @@ def chains() -> None:
     """List, show and check chains; print the schema of chains.yaml."""
 
 
-@chains.command("list", epilog=LIST_EPILOG)
+@chains.command("list", epilog=LIST_EPILOG, short_help="List the chains, with tiers, verifier and budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
 @click.pass_obj
 def list_chains(settings: Settings, /, *, as_json: bool) -> None:
@@ -87,7 +87,7 @@ def list_chains(settings: Settings, /, *, as_json: bool) -> None:
     page.print()
 
 
-@chains.command(epilog=SHOW_EPILOG)
+@chains.command(epilog=SHOW_EPILOG, short_help="Show a chain with every default filled in.")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_obj
@@ -109,7 +109,7 @@ def show(settings: Settings, /, name: str | None, *, as_json: bool) -> None:
     page.print()
 
 
-@chains.command(epilog=CHECK_EPILOG)
+@chains.command(epilog=CHECK_EPILOG, short_help="Report everything that is wrong with chains.yaml.")
 @click.argument("path", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print an array of problems.")
 @click.pass_obj

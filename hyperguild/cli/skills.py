@@ -94,7 +94,7 @@ def list_skills(settings: Settings, /, *, as_json: bool) -> None:
     page.print()
 
 
-@skills.command(epilog=SHOW_EPILOG)
+@skills.command(epilog=SHOW_EPILOG, short_help="Show what a skill says.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_obj
@@ -116,7 +116,7 @@ def show(settings: Settings, /, name: str, *, as_json: bool) -> None:
     page.print()
 
 
-@skills.command(epilog=CHECK_EPILOG)
+@skills.command(epilog=CHECK_EPILOG, short_help="Report what is wrong with skills.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print an array of findings.")
 @click.pass_obj

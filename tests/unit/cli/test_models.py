@@ -257,7 +257,7 @@ def test_what_a_server_says_cannot_act_on_the_terminal(
     assert "\x1b" not in out
 
 
-@pytest.mark.parametrize("group", ["models", "sessions"])
+@pytest.mark.parametrize("group", ["models", "sessions", "chains", "skills"])
 def test_a_list_of_commands_breaks_no_sentence_off(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line([group, "--help"]) == 0
     commands = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0]
