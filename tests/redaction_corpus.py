@@ -38,6 +38,13 @@ AWS = "AKIA" + "IOSFODNN7EXAMPLE"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCY3f8aQ2LmZo"
 AZURE = "Zm9vYmFy" * 10 + "Zm9vYg=="
 AGE = "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" + "QPZRY9X8GF2TVDW0S3JN54KHCE"
+LINES = RSA.splitlines()
+NUMBERED = "\n".join(f"{number:>6}\t{line}" for number, line in enumerate(LINES, 1))
+FOUND = "\n".join(f"keys/id_rsa:{number}:{line}" for number, line in enumerate(LINES, 1))
+REMOVED = "\n".join(f"-{line}" for line in LINES)
+QUOTED = "\n".join(f"> {line}" for line in LINES)
+JOINED = "' +\n  '".join(f"{line}\\n" for line in LINES)
+SIGNATURE = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V" + "%3D"
 BASIC = "dXNlcjpodW50ZXIyeA=="
 RANDOM = "q8Vz3kLw9PxT2mRb7NcY"
 
@@ -70,6 +77,19 @@ REDACTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (PLAIN, (PLAIN,)),
     (f"ssh -i\n{OPENSSH}", (OPENSSH,)),
     ('{"k": "' + EC.replace("\n", "\\n") + '"}', (EC.replace("\n", "\\n"),)),
+    # in what tools show of a file: numbered, found, changed, quoted, cut off above
+    (NUMBERED, (NUMBERED.lstrip(" 1\t"),)),
+    (FOUND, (FOUND.removeprefix("keys/id_rsa:1:"),)),
+    (REMOVED, (REMOVED[1:],)),
+    (QUOTED, (QUOTED[2:],)),
+    (f"const k = '{JOINED}';", (JOINED.removesuffix("\\n"),)),
+    ("cut\n" + "\n".join(LINES[2:]), ("\n".join(LINES[2:]),)),
+    ('{"text": "PORT=1\\nDB_PASSWORD=hunter2\\nX=1"}', ("hunter2",)),
+    ('["DB_PASSWORD=correcthorse", "PORT=1"]', ("correcthorse",)),
+    ("config/.env:3:DB_PASSWORD=hunter2\nconfig/.env:4:PORT=1", ("hunter2",)),
+    ("     3\tDB_PASSWORD=hunter2\n     4\tPORT=1", ("hunter2",)),
+    ("+DB_PASSWORD=hunter2\n PORT=1", ("hunter2",)),
+    ("# DB_PASSWORD=hunter2", ("hunter2",)),
     # headers
     ("Authorization: Bearer abcdef0123456789", ("abcdef0123456789",)),
     ("-H 'authorization: bearer a.b-c~1/2+3_aaaaaaa=='", ("a.b-c~1/2+3_aaaaaaa==",)),
@@ -103,6 +123,20 @@ REDACTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"ENV GITHUB_TOKEN={RANDOM}", (RANDOM,)),
     (f"  - MY_CLIENT_SECRET={RANDOM}", (RANDOM,)),
     (f"MAILER_KEY={RANDOM}", (RANDOM,)),
+    ("docker run -e POSTGRES_PASSWORD=hunter2 postgres", ("hunter2",)),
+    ("$ PGPASSWORD=hunter2 psql -h db", ("hunter2",)),
+    # files and commands of programs
+    ("[client]\nuser = root\npassword = hunter2\n", ("hunter2",)),
+    ("spring.datasource.password=hunter2", ("hunter2",)),
+    ("machine api.example login me password hunter2", ("hunter2",)),
+    (f'{{"auths": {{"https://registry.example/": {{"auth": "{BASIC}"}}}}}}', (BASIC,)),
+    ("sshpass -p hunter2 ssh host", ("hunter2",)),
+    (f"https://x.blob.example/c?sv=2022-11-02&sr=c&sig={SIGNATURE}", (SIGNATURE,)),
+    (f'<add key="ApiKey" value="{RANDOM}" />', (RANDOM,)),
+    # prose
+    (f"The API key is {RANDOM}.", (RANDOM,)),
+    (f"api key: {RANDOM}", (RANDOM,)),
+    ("my password is Hunter2xyz! thanks", ("Hunter2xyz!",)),
     # YAML, JSON, code
     ("password: hunter2", ("hunter2",)),
     (f"  api_key: {RANDOM}  # rotate", (RANDOM,)),
@@ -171,6 +205,15 @@ STAYS: tuple[str, ...] = (
     "token: next.token",
     "password=settings.db_password2",
     "args.token or config.get('token')",
+    '"AWS::ApiGateway::ApiKey": "48205d4ffd7feba3"',
+    "exports.JwtTokenSignatureMismatched = JwtTokenSignatureMismatched;",
+    "connect(\n    user=user1,\n    password=login2\n)",
+    "PASSWORD=settings.PASSWORD, TOKEN=my_token_2,",
+    "-----BEGIN PRIVATE KEY-----\nthe key in lines of base64\n-----END PRIVATE KEY-----",
+    'pem.replace("-----BEGIN PRIVATE KEY-----", "")\npem.replace("-----END PRIVATE KEY-----", "")',
+    "the password is at least 12 characters; the token is base64url2",
+    "assertEqual(passValue('a+b1'), 'a+b1')",
+    "machine learning login page password field2",
     # examples
     "API_KEY=your-api-key-here",
     "PASSWORD=changeme",

@@ -55,12 +55,15 @@ _NO_SECRET = frozenset(
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _HEAD = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
+_SPACED = re.compile(r"(?:API|[Aa]pi|[Aa]ccess|[Ss]ecret|[Pp]rivate|[Aa]uth) \Z")
+_SPACED_MAX = 8
 _REST = re.compile(r"[A-Za-z0-9_-]{0,40}+")
 _OPERATOR = re.compile(
     r"(?P<close>\\?[\"'`]\]?|\]|\[[0-9]{0,4}\])?"
     r"(?P<annotation>[ \t]{0,2}:[ \t]{0,2}[&A-Za-z_][&A-Za-z0-9_.|\[\]' ]{0,40}?(?=[ \t]{0,2}=[^=]))?"
     r"(?P<gap>[ \t]{0,8}+)"
-    r"(?P<op>,?[ \t\n]{1,24}[\"']?value[\"']?[ \t]{0,2}[:=]|:=|=>|={1,3}|!={1,2}|:|>|\(|,|(?=[^\s\"'`=:,>(]))"
+    r"(?P<op>(?:(?<=[ \t])|,?[ \t\n]{1,24})[\"']?value[\"']?[ \t]{0,2}[:=]"
+    r"|:=|=>|={1,3}|!={1,2}|:|>|\(|,|is:?(?=[ ])|(?=[^\s\"'`=:,>(]))"
     r"(?P<after>[ \t]{0,8}+)"
 )
 _VALUE = re.compile(
@@ -72,17 +75,45 @@ _VALUE = re.compile(
     r"|(?P<bare>[^\s\"'`]{1,1024}+)"
 )
 _QUOTED = ("double", "single", "back", "escaped")
+_QUOTES = frozenset("\"'`")
 _BARE_ENDS = re.compile(r"[,;&<>(){}\[\]|\\]")
 _ELEMENT = re.compile(r"(?P<value>[^<>\s]{1,512}+)</")
-_LINE_HEAD = re.compile(r"(?:^|\n)[ \t]{0,16}(?:(?:export|set|ENV|ARG|-|-e|--env)[ \t]{1,4})?[\"']?\Z")
-_LINE_HEAD_MAX = 32
-_LINE_END = re.compile(r"[ \t\r]{0,16}(?:\n|\Z|#)")
+_LINE_HEAD = re.compile(
+    r"(?:[^\s:=]{1,100}[:-])?(?:[ ]{0,8}[0-9]{1,7}[:|\t-])?"  # of a search, of numbered lines
+    r"[ \t]{0,16}(?:(?:[+>#$-]|//)[ \t]{0,4}){0,2}"  # of a diff, a quotation, a comment, a prompt
+    r"(?:(?:export|set|ENV|ARG|-|-e|--env)[ \t]{1,4})?[\"']?"
+)
+_LINE_HEAD_MAX = 160
+_LINE_END = re.compile(r"[ \t\r]{0,16}(?:\n|\Z|#|\\[nr])")
+_LINE_BREAK = re.compile(r"\n|\\n")
+_ESCAPED = re.compile(r"\\[nrt]")
 
 _BASIC = shape("basic", ("Basic ", "basic "), r"[Bb]asic[ ]{1,4}(?P<secret>[A-Za-z0-9+/]{6,1024}+={0,2})")
 _CURL = shape(
     "password",
     ("-u ", "--user "),
     r"--?u(?:ser)?[ ]{1,4}[\"']?[^\s:\"'$]{1,64}:(?P<secret>[^\s\"'$]{6,256}+)",
+)
+_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{40,}+[^A-Za-z0-9]{0,8}(?:\\n[^A-Za-z0-9]{0,8})?\Z")
+_KEY_CHARS = 16_384
+"""No private key is longer in PEM."""
+
+_SSHPASS = shape("password", ("sshpass -p",), r"sshpass -p[ ]{0,4}[\"']?(?P<secret>[^\s\"'$]{6,256}+)")
+_NETRC = shape(
+    "password",
+    ("machine ",),
+    r"machine\s{1,8}\S{1,200}\.\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}(?P<secret>\S{6,256}+)",
+)
+_DOCKER = shape(
+    "basic",
+    ('"auth"', '"auth\\"'),
+    r"\"auth\\?\"\s{0,4}:\s{0,4}\\?\"(?P<secret>[A-Za-z0-9+/]{6,1024}+={0,2})\\?\"",
+)
+_AZURE_SIGNATURE = shape(
+    "token",
+    ("?sig=", "&sig=", ";sig="),
+    r"[?&;]sig=(?P<secret>(?:[A-Za-z0-9+/]|%2[BbFf]){43}(?:=|%3[Dd]))",
 )
 _SCHEME = shape(
     "token",
@@ -97,8 +128,12 @@ def context_spans(text: str) -> list[Span]:
     """Return where secrets stand that their surroundings give away, start and end; they may overlap."""
     lowered = text.replace("İ", "I").lower()  # the one character whose lower case is two
     spans = list(_named(text, lowered))
-    spans += [span for span in _BASIC.spans(text) if _is_basic(text[slice(*span)])]
-    spans += [span for span in _strings(_CURL, text) if is_password(text[slice(*span)])]
+    for one in (_BASIC, _DOCKER):
+        spans += [span for span in one.spans(text) if _is_basic(text[slice(*span)])]
+    for one in (_CURL, _SSHPASS, _NETRC):
+        spans += [span for span in _strings(one, text) if is_password(text[slice(*span)])]
+    spans += _AZURE_SIGNATURE.spans(text)
+    spans += _ends_of_keys(text)
     spans += [span for span in _strings(_SCHEME, text) if is_random(text[slice(*span)], SHORTEST_TOKEN)]
     return spans
 
@@ -108,6 +143,22 @@ def _strings(one: Shape, text: str) -> Iterator[Span]:
         value = text[start:end]
         if not is_made_up(value) and not is_reference(value):
             yield start, end
+
+
+def _ends_of_keys(text: str) -> Iterator[Span]:
+    """Yield the last lines of private keys whose beginning is not there: files are read in pieces."""
+    done = 0
+    for match in _KEY_END.finditer(text):
+        *lines, mark = text[max(done, match.start() - _KEY_CHARS) : match.start()].split("\n")
+        done = match.end()
+        start, found = match.start() - len(mark), False
+        for above, line in enumerate(reversed(lines)):
+            whole = _KEY_LINE.search(line) is not None
+            if "-----BEGIN" in line or (above and not whole):  # the last one alone is shorter
+                break
+            start, found = start - len(line) - 1, found or whole
+        if found:
+            yield start, match.end()
 
 
 def _is_basic(value: str) -> bool:
@@ -129,9 +180,11 @@ def _named(text: str, lowered: str) -> Iterator[Span]:
         if at < looked_at:
             continue  # the same name holds two roots
         start = at - len(_last(_HEAD, text, at, _NAME_MAX))
+        if 0 < start < at and _ESCAPED.match(text, start - 1):
+            start += 1  # the letter of an escaped line end
         end = _end(_REST, text, at)
         looked_at = end
-        kind = _kind(text[start:end])
+        kind = _kind(_last(_SPACED, text, start, _SPACED_MAX) + text[start:end])
         span = None if kind is None else _value_of(text, start, end, kind)
         if span is not None:
             yield span
@@ -152,7 +205,7 @@ def _kind(name: str) -> NameKind | None:
     parts = [part.lower() for part in _PARTS.findall(name)]
     if not parts or any(part in _NO_SECRET for part in parts):
         return None
-    if any(part == "pass" or part.endswith(_PASSWORD_ENDS) for part in parts):
+    if parts[-1] == "pass" or any(part.endswith(_PASSWORD_ENDS) for part in parts):
         return "password"
     before = ["", *parts]
     if any(
@@ -170,6 +223,8 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
     if operator is None:
         return None
     op, name = operator["op"], text[start:end]
+    if operator["close"] and text[start - 2 : start] == "::":
+        return None  # the name of a type: "AWS::ApiGateway::ApiKey"
     if op == ">":
         element = _ELEMENT.match(text, operator.end()) if text[start - 1 : start] == "<" else None
         return _if_secret(text, element.span("value"), kind) if element and not operator["gap"] else None
@@ -200,11 +255,13 @@ def _if_secret(text: str, span: Span, kind: NameKind) -> Span | None:
 
 def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_start: int) -> Span | None:
     """Return where an unquoted value is: the rest of a line of .env as it is, elsewhere what looks drawn."""
-    name = text[name_start : operator.start()]
     spaced = bool(operator["gap"] or operator["after"])
-    begins_line = _last(_LINE_HEAD, text, name_start, _LINE_HEAD_MAX) or name_start == 0
-    if operator["op"] == "=" and not spaced and name.isupper() and begins_line:
-        return _of_env_line(text, span, kind)
+    begins_line = _begins_line(text, name_start)
+    loud = operator["op"] == "=" and not spaced and text[name_start : operator.start()].isupper()
+    before = text[name_start - 1 : name_start] if name_start else ""
+    if loud and (begins_line or before in _QUOTES):
+        in_string = before in _QUOTES or text[name_start - 2 : name_start] == "\\n"
+        return _of_env_line(text, span, kind, in_string=in_string)
     start, end = span
     cut = _BARE_ENDS.search(text, start, end)
     if cut is not None:
@@ -215,17 +272,31 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
     span = (start, start + len(value))
     if is_made_up(value) or is_reference(value):
         return None
-    alone = begins_line and operator["op"] == ":" and _LINE_END.match(text, end)
+    # A line of YAML or INI; an indented `password=x1` may be an argument in code.
+    alone = begins_line and (operator["op"] == ":" or before != " ") and _LINE_END.match(text, end)
     if kind == "password":
         drawn = is_password(value) and not value.isdigit()
-        code = value.isidentifier() and not alone and _changes(value) < 2
+        assigned = alone or (loud and before.isspace())
+        code = value.isidentifier() and not assigned and _changes(value) < 2
         return span if drawn and not code else None
+    if value.isalpha() and not alone:
+        return None  # code
     return span if is_random(value, SHORTEST_TOKEN if kind == "token" else SHORTEST_KEY) else None
 
 
-def _of_env_line(text: str, span: Span, kind: NameKind) -> Span | None:
+def _begins_line(text: str, at: int) -> bool:
+    """Tell whether nothing but the marks of a listing stands before it on its line."""
+    head = _LINE_BREAK.split(text[max(0, at - _LINE_HEAD_MAX) : at])[-1]
+    return bool(_LINE_HEAD.fullmatch(head))
+
+
+def _of_env_line(text: str, span: Span, kind: NameKind, *, in_string: bool) -> Span | None:
     value = text[slice(*span)].rstrip(";")
+    if in_string:
+        value = _ESCAPED.split(value, maxsplit=1)[0].rstrip("\\")
     span = (span[0], span[0] + len(value))
+    if value.endswith(",") and not in_string:
+        return None  # an argument
     if len(value) < SHORTEST or is_made_up(value) or is_reference(value) or value.endswith(("()", ")")):
         return None
     if kind == "password":

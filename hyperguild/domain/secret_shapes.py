@@ -80,6 +80,8 @@ def shapes_in(text: str) -> Iterator[Shape]:
 _NOT_INSIDE_WORD = r"(?<![A-Za-z0-9])"
 _ENDS = r"(?![A-Za-z0-9_-])"
 _DIGIT_AHEAD = r"(?=[A-Za-z_-]{0,200}[0-9])"
+_PEM_NAME = r"(?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_LINE = r"[^\n]{0,120}?[A-Za-z0-9+/=]{40,}+[^\nA-Za-z0-9]{0,8}(?:\\n[^\nA-Za-z0-9]{0,8})?(?:\n|\Z)"
 _PEM_GAP = r"(?:[\s\"',]|\\[nr]?){0,16}+"
 
 
@@ -95,11 +97,13 @@ SHAPES = (
         ("-----BEGIN ",),
         # Header lines (Proc-Type, Version), then lines of base64, which may stand escaped in a string
         # literal. The end may be missing: an answer that was cut off still holds half a key.
-        r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+        rf"-----BEGIN {_PEM_NAME}(?:"
         r"(?:(?:\s|\\[nr]){0,4}[A-Za-z-]{1,30}: [^\n\\]{0,200}){0,8}+"
         rf"(?>(?:{_PEM_GAP}[A-Za-z0-9+/=]{{16,}}+)+)"
-        rf"(?:{_PEM_GAP}[A-Za-z0-9+/=]{{0,76}}+{_PEM_GAP}"
-        r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?",
+        rf"(?:{_PEM_GAP}[A-Za-z0-9+/=]{{0,76}}+{_PEM_GAP}-----END {_PEM_NAME})?"
+        # Something before each line: its number, a file's name, the marks of a diff or a quotation, quotes.
+        rf"|[^\n]{{0,16}}\n(?:[^\n]{{0,200}}\n){{0,4}}?(?:{_PEM_LINE})++"
+        rf"(?:(?:[^\n]{{0,200}}\n)?[^\n]{{0,120}}?-----END {_PEM_NAME})?)",
     ),
     shape(
         "password",

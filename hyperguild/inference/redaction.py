@@ -23,7 +23,7 @@ from hyperguild.domain.messages import ModelRequest
 from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.domain.secret_context import context_spans
 from hyperguild.domain.secret_shapes import SHAPES, shapes_in
-from hyperguild.domain.secret_values import is_distinct, is_made_up
+from hyperguild.domain.secret_values import SHORTEST, is_distinct, is_made_up
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.errors import BadRequestError
 from hyperguild.inference.request_texts import RequestTexts, spelled_in_json
@@ -37,8 +37,12 @@ REMEMBERED = 128
 SURELY_RANDOM = 16
 """Characters from which on a secret is also found inside a longer word."""
 
+MANY = 256
+"""Values from which on one look at each place of a text is quicker than a search for each value."""
+
 _IN_CONTEXT = frozenset({"password", "bearer"})
 _BEGINNING = "REDACTED_"
+_NUMBER = re.compile("_(?=([0-9a-f]{12}))")
 _PLACEHOLDER = re.compile(rf"{_BEGINNING}[A-Z0-9_]{{1,60}}_[0-9a-f]{{12}}")
 
 
@@ -110,19 +114,21 @@ class Redactor:
             return Redacted(request, {})
         kinds = arguments | kinds
         spread |= {spelled_in_json(value) for value in spread}
+        standing = _Standing(spread)
         wide: dict[str, list[_Find]] = {}
         for text in source.texts:
-            found = [*finds[text], *_standing(spread, text)]
+            found = [*finds[text], *standing.in_text(text)]
             if text in arguments:
                 found.append(_Find(0, len(text), kinds[text]))
             if found:
                 wide[text] = _joined(found)
+        taken = frozenset(_NUMBER.findall(everything))
         names: dict[str, str] = {}
         for text, found in wide.items():
             for find in found:
                 value = text[find.start : find.end]
                 if value not in names:
-                    names[value] = self._placeholder(value, kinds.get(value, find.kind), everything)
+                    names[value] = self._placeholder(value, kinds.get(value, find.kind), taken)
         texts = {text: _replaced(text, found, names) for text, found in wide.items()}
         originals = {placeholder: value for value, placeholder in names.items()}
         return Redacted(source.rewritten(texts, names), originals)
@@ -173,28 +179,49 @@ class Redactor:
                 self._remembered.popitem(last=False)
         return distinct | set(known)
 
-    def _placeholder(self, secret: str, kind: str, everything: str) -> str:
-        """Return the secret's placeholder; another one where that very text stands in the request already."""
+    def _placeholder(self, secret: str, kind: str, taken: frozenset[str]) -> str:
+        """Return the secret's placeholder, with a number that does not stand in the request already."""
         word = re.sub(r"[^A-Z0-9]+", "_", kind.upper())
         content = secret.encode("utf-8", "surrogatepass")
         for attempt in range(256):
             number = hashlib.blake2b(content, key=self._key, digest_size=6, salt=bytes([attempt]))
-            placeholder = f"{_BEGINNING}{word}_{number.hexdigest()}"
-            if placeholder not in everything:
+            if number.hexdigest() not in taken:
                 break
-        return placeholder
+        return f"{_BEGINNING}{word}_{number.hexdigest()}"
 
 
-def _standing(values: Iterable[str], text: str) -> Iterator[_Find]:
-    """Find values as whole words; long ones anywhere."""
-    for value in values:
-        at = text.find(value)
-        while at >= 0:
-            end = at + len(value)
-            whole = not (_in_word(text[at - 1 : at]) or _in_word(text[end : end + 1]))
-            if whole or len(value) >= SURELY_RANDOM:
-                yield _Find(at, end, _kind(value))
-            at = text.find(value, end)
+class _Standing:
+    """Finds values as whole words; long ones anywhere.
+
+    In linear time, however many there are: each has at least `SHORTEST` characters, and is looked up by
+    the first of them.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = frozenset(values)
+        self._lengths: dict[str, set[int]] = {}
+        for value in self._values:
+            self._lengths.setdefault(value[:SHORTEST], set()).add(len(value))
+
+    def in_text(self, text: str) -> Iterator[_Find]:
+        """Yield where they stand; finds may overlap."""
+        for at in self._places(text):
+            for length in self._lengths[text[at : at + SHORTEST]]:
+                end = at + length
+                if (value := text[at:end]) in self._values:
+                    whole = not (_in_word(text[at - 1 : at]) or _in_word(text[end : end + 1]))
+                    if whole or length >= SURELY_RANDOM:
+                        yield _Find(at, end, _kind(value))
+
+    def _places(self, text: str) -> Iterator[int]:
+        if len(self._lengths) > MANY:
+            yield from (at for at in range(len(text)) if text[at : at + SHORTEST] in self._lengths)
+            return
+        for beginning in self._lengths:
+            at = text.find(beginning)
+            while at >= 0:
+                yield at
+                at = text.find(beginning, at + 1)
 
 
 def _in_word(char: str) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 from hyperguild.domain.messages import Message, ModelRequest
 from hyperguild.domain.tools import ToolCall, ToolSpec
 
+MENDED_MAX = 256
+"""Secrets of a request up to which the JSON of a call keeps the form in which the model wrote it."""
+
 Rewrite = Callable[[str], str]
 
 
@@ -105,11 +108,11 @@ def _call(call: ToolCall, rewrite: Rewrite, values: Mapping[str, str]) -> ToolCa
     arguments = _rewritten(call.arguments, rewrite)
     if arguments == call.arguments:
         return call
-    raw = call.raw
+    raw = call.raw if len(values) <= MENDED_MAX else ""
     for secret, placeholder in sorted(values.items(), key=lambda item: -len(item[0])):
         for spelling in (spelled_in_json(secret), json.dumps(secret)[1:-1]):
             raw = raw.replace(spelling, placeholder)
-    if call.raw and _object(raw) != arguments:
+    if call.raw and (not raw or _object(raw) != arguments):
         raw = json.dumps(arguments, ensure_ascii=False)  # it was written in a way of its own
     return replace(call, arguments=arguments, raw=raw)
 
