@@ -44,6 +44,7 @@ _PATH = re.compile(r"(?:~|\.{1,2})?/")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{3,8}$")
 _RULE = re.compile(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
 _WORDY = re.compile(r"[A-Za-z]{0,24}[0-9]{0,6}$")
+_DIGIT = re.compile(r"\d")
 _SEPARATORS = re.compile(r"[-_./:@+ \\]+")
 _FILE = re.compile(
     r"[^=+]*\.(?:pem|key|crt|cer|json|ya?ml|txt|env|py|js|ts|go|rs|java|toml|ini|p12|pfx|html?)$"
@@ -88,14 +89,14 @@ def is_random(value: str, shortest: int) -> bool:
 
 def is_password(value: str) -> bool:
     """Tell whether a quoted value may be a password: at least 6 characters, and not just a word."""
-    if len(value) < SHORTEST or any(char.isspace() for char in value) or _RULE.match(value):
+    if len(value) < SHORTEST or value.split() != [value] or _RULE.match(value):
         return False
     if value.isdigit():
         return True
     if not any(char.isalpha() for char in value):
         return False
     within = value[1:-1]
-    return any(char.isdigit() for char in value) or any(char in "!@#$%^&*?~=+" for char in within)
+    return _DIGIT.search(value) is not None or any(char in within for char in "!@#$%^&*?~=+")
 
 
 def entropy(value: str) -> float:

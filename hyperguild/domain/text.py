@@ -22,7 +22,11 @@ _ACTIVE = (
 """What has no place on a terminal. Joiners (U+200C, U+200D) have: scripts and emoji need them."""
 
 _CONTROLS = re.compile(f"[{_ACTIVE}]")
-_UNSEEN = re.compile(f"[{_ACTIVE}\ud800-\udfff]")
+_UNSEEN = re.compile(
+    f"[{_ACTIVE}\ud800-\udfff"
+    r"\u00ad\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0e\U000e0100-\U000e01ef]"
+)
+"""Fillers and soft hyphens, too: two commands that look the same may not be. Joiners are ordinary text."""
 
 
 def encodable(text: str) -> str:
@@ -37,7 +41,7 @@ def cleaned(text: str) -> str:
 
 
 def revealed(text: str) -> str:
-    """Write what `cleaned` drops, escape sequences too, as JSON escapes it: `\\u202e`.
+    """Write what `cleaned` drops, escape sequences too, and fillers as JSON escapes it: `\\u202e`.
 
     For what somebody is to agree to, and for JSON.
     """

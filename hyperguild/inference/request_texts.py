@@ -24,9 +24,9 @@ def spelled_in_json(text: str) -> str:
 class RequestTexts:
     """The texts of one request: messages, calls and results, descriptions and schemas of tools and answers.
 
-    Not among them: pictures, what the provider wants back verbatim, and what chains.yaml itself adds to the
-    request (`params`, `extra_body`, `provider_tools`). `texts` has each once; `written` has the JSON of calls
-    whose arguments are among the `texts` one by one.
+    Not among them: pictures, what the model wants back verbatim (what another one said so is a text), and
+    what chains.yaml itself adds to the request (`params`, `extra_body`, `provider_tools`). `texts` has each
+    once; `written` has the JSON of calls whose arguments are among the `texts` one by one.
     """
 
     def __init__(self, request: ModelRequest) -> None:
@@ -49,7 +49,7 @@ class RequestTexts:
         schema = request.response_schema
         return replace(
             request,
-            messages=tuple(_message(message, rewrite, values) for message in request.messages),
+            messages=tuple(_message(one, request.model.name, rewrite, values) for one in request.messages),
             tools=tuple(_tool(spec, rewrite) for spec in request.tools),
             response_schema=None if schema is None else _rewritten(schema, rewrite),
         )
@@ -58,6 +58,8 @@ class RequestTexts:
 def _texts(request: ModelRequest) -> Iterator[str]:
     for message in request.messages:
         yield message.text
+        if _is_of_another(message, request.model.name):
+            yield from _strings(message.verbatim.content if message.verbatim else ())
         if message.result is not None:
             yield message.result.text
         for call in message.tool_calls:
@@ -92,11 +94,19 @@ def _rewritten(value: Any, rewrite: Rewrite) -> Any:
     return value
 
 
-def _message(message: Message, rewrite: Rewrite, values: Mapping[str, str]) -> Message:
-    result = message.result
+def _is_of_another(message: Message, model: str) -> bool:
+    """Tell whether its verbatim form is another model's: this one is told of it in words."""
+    return message.verbatim is not None and message.verbatim.model != model
+
+
+def _message(message: Message, model: str, rewrite: Rewrite, values: Mapping[str, str]) -> Message:
+    result, verbatim = message.result, message.verbatim
+    if verbatim is not None and _is_of_another(message, model):
+        verbatim = replace(verbatim, content=tuple(_rewritten(verbatim.content, rewrite)))
     return replace(
         message,
         text=rewrite(message.text),
+        verbatim=verbatim,
         result=None if result is None else replace(result, text=rewrite(result.text)),
         tool_calls=tuple(_call(call, rewrite, values) for call in message.tool_calls),
     )

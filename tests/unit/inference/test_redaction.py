@@ -35,9 +35,10 @@ from hyperguild.domain.messages import (
 from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.domain.secrets import Scrubber, placeholders
 from hyperguild.domain.tools import ToolCall, ToolResult, ToolSpec
-from hyperguild.errors import BadRequestError
+from hyperguild.errors import BadRequestError, ProtocolError
 from hyperguild.inference.redacting import RedactingClient
 from hyperguild.inference.redaction import REMEMBERED, Redactor
+from hyperguild.inference.restoring import Restorer
 from hyperguild.inference.tool_calls import CallAssembly
 
 PLACEHOLDER = re.compile(r"REDACTED_[A-Z0-9_]+_[0-9a-f]{12}")
@@ -158,6 +159,39 @@ def test_every_text_of_a_request_is_redacted_and_nothing_else() -> None:
     assert result.request.tools[0].description == f"Posts to {name}."
     assert result.request.tools[0].parameters == {"properties": {"to": {"default": name}}}
     assert a_redactor().redact(asking("nothing")).request == asking("nothing")
+
+
+def test_what_another_model_said_verbatim_is_redacted() -> None:
+    """It is told in words; the model's own goes back as it came."""
+    content = ({"type": "server_tool_use", "name": "web_search", "input": {"query": f"is {GITHUB} mine"}},)
+    theirs, own = Verbatim("another", content), Verbatim(cloud_model().name, content)
+    request = replace(
+        asking(f"my {GITHUB}"),
+        messages=(Message("assistant", "", verbatim=theirs), Message("assistant", GITHUB, verbatim=own)),
+    )
+    result = a_redactor().redact(request)
+    (name,) = result.originals
+    told_of, kept = result.request.messages
+    assert told_of.verbatim is not None
+    assert told_of.verbatim.content[0]["input"] == {"query": f"is {name} mine"}
+    assert kept.verbatim == own
+
+
+def test_many_secrets_are_found_where_nothing_gives_them_away_in_linear_time() -> None:
+    """Quadratic, this takes minutes; the bound only guards against that."""
+    many = [f"s{number:05}ecret{number % 7}x" for number in range(10_000)]
+    text = "\n".join(f'password="{one}"' for one in many) + "\n" + " ".join(many)
+    began = time.perf_counter()
+    result = redacted(text)
+    assert not any(one in told(result) for one in many[::100])
+    assert Restorer(result.originals).whole(told(result)) == text
+    assert time.perf_counter() - began < 60
+
+
+def test_a_few_characters_cannot_become_an_answer_without_end() -> None:
+    restorer = Restorer({"REDACTED_A_0123456789ab": "x" * 1_000_000})
+    with pytest.raises(ProtocolError, match="longer than"):
+        restorer.feed("REDACTED_A_0123456789ab " * 5)
 
 
 def test_names_beside_values_count_in_the_arguments_of_calls() -> None:
