@@ -10,9 +10,8 @@ from hyperguild import __version__
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.repair import Repair, repair
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import print_json
+from hyperguild.cli.output import flat, print_json
 from hyperguild.cli.streams import say
-from hyperguild.domain.text import cleaned
 
 
 def repair_log(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
@@ -42,7 +41,7 @@ def _print(done: Repair, *, dry_run: bool, as_json: bool) -> None:
         )
         return
     for line in _told(done, dry_run=dry_run):
-        click.echo(cleaned(line))
+        click.echo(flat(line))
 
 
 def _told(done: Repair, *, dry_run: bool) -> list[str]:

@@ -145,4 +145,4 @@ def reset(settings: Settings, /, *, name: str | None, as_json: bool) -> None:
     if as_json:
         print_json([breaker_object(record) for record in closed])
     else:
-        click.echo(reset_in_words(closed))
+        click.echo(flat(reset_in_words(closed)))

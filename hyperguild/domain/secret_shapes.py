@@ -102,7 +102,7 @@ SHAPES = (
         rf"(?>(?:{_PEM_GAP}[A-Za-z0-9+/=]{{16,}}+)+)"
         rf"(?:{_PEM_GAP}[A-Za-z0-9+/=]{{0,76}}+{_PEM_GAP}-----END {_PEM_NAME})?"
         # Something before each line: its number, a file's name, the marks of a diff or a quotation, quotes.
-        rf"|[^\n]{{0,16}}\n(?:[^\n]{{0,200}}\n){{0,4}}?(?:{_PEM_LINE})++"
+        rf"|[^\n]{{0,16}}\n(?:(?![^\n]{{0,200}}-----)[^\n]{{0,200}}\n){{0,4}}?(?:{_PEM_LINE})++"
         rf"(?:(?:[^\n]{{0,200}}\n)?[^\n]{{0,120}}?-----END {_PEM_NAME})?)",
     ),
     shape(

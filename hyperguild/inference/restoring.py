@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from hyperguild.errors import ProtocolError
 from hyperguild.inference.collect import ANSWER_MAX_CHARS
 
+_UNDERSCORE = r"\\{0,2}_"
+"""Models escape underscores in Markdown, and that once more in JSON."""
+
 
 class Restorer:
     """One stream of text. It holds back only what may still become a placeholder.
@@ -26,9 +29,10 @@ class Restorer:
         # By their heads: an alternative for each of many placeholders would take too long.
         self._heads = sorted({one.rpartition("_")[0] + "_" for one in self._originals}, key=len, reverse=True)
         digits = max(len(one.rpartition("_")[2]) for one in self._originals)
-        self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, self._heads))})[0-9a-f]{{{digits}}}")
+        heads = "|".join(map(re.escape, self._heads)).replace("_", _UNDERSCORE)
+        self._pattern = re.compile(rf"(?:{heads})[0-9a-f]{{{digits}}}")
         self._first = next(iter(self._originals))[0]
-        self._longest = max(map(len, self._originals))
+        self._longest = max(len(one) + 2 * one.count("_") for one in self._originals)
         self._held = ""
         self._put_back = 0
 
@@ -50,7 +54,7 @@ class Restorer:
 
     def _restored(self, text: str) -> str:
         def original(match: re.Match[str]) -> str:
-            secret = self._originals.get(match[0], match[0])
+            secret = self._originals.get(match[0].replace("\\", ""), match[0])
             self._put_back += len(secret)
             if self._put_back > ANSWER_MAX_CHARS:
                 raise ProtocolError(
@@ -64,7 +68,7 @@ class Restorer:
         """Return where the beginning of a placeholder stands at the end of the text; its length if none."""
         at = text.find(self._first, max(0, len(text) - self._longest + 1))
         while at >= 0:
-            if self._may_become_one(text[at:]):
+            if self._may_become_one(text[at:].replace("\\", "")):
                 return at
             at = text.find(self._first, at + 1)
         return len(text)
@@ -72,4 +76,6 @@ class Restorer:
     def _may_become_one(self, tail: str) -> bool:
         if any(head.startswith(tail) for head in self._heads):
             return True
-        return tail.startswith(tuple(self._heads)) and any(one.startswith(tail) for one in self._originals)
+        return tail.startswith(tuple(self._heads)) and any(
+            len(one) > len(tail) and one.startswith(tail) for one in self._originals
+        )

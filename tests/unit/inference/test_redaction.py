@@ -194,6 +194,14 @@ def test_a_few_characters_cannot_become_an_answer_without_end() -> None:
         restorer.feed("REDACTED_A_0123456789ab " * 5)
 
 
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_underscores_that_were_escaped_are_no_obstacle(size: int) -> None:
+    restorer = Restorer({"REDACTED_A_0123456789ab": "s3cret"})
+    text = r"a REDACTED\_A\_0123456789ab, REDACTED\\_A\\_0123456789ab; R\_ REDACTED\_B"
+    pieces = [restorer.feed(text[at : at + size]) for at in range(0, len(text), size)]
+    assert "".join([*pieces, restorer.flush()]) == r"a s3cret, s3cret; R\_ REDACTED\_B"
+
+
 def test_names_beside_values_count_in_the_arguments_of_calls() -> None:
     raw = '{ "password" : "hunter2", "pin_password": "12345678", "port": 80 }'
     call = ToolCall("1", "connect", json.loads(raw), raw)
