@@ -75,6 +75,8 @@ _VALUE = re.compile(
     r"|(?P<bare>[^\s\"'`]{1,1024}+)"
 )
 _QUOTED = ("double", "single", "back", "escaped")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,64}[=:][^=]")
+_LONG_VALUE = 128
 _QUOTES = frozenset("\"'`")
 _BARE_ENDS = re.compile(r"[,;&<>(){}\[\]|\\]")
 _ELEMENT = re.compile(r"(?P<value>[^<>\s]{1,512}+)</")
@@ -103,7 +105,8 @@ _SSHPASS = shape("password", ("sshpass -p",), r"sshpass -p[ ]{0,4}[\"']?(?P<secr
 _NETRC = shape(
     "password",
     ("machine ",),
-    r"machine\s{1,8}\S{1,200}\.\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}(?P<secret>\S{6,256}+)",
+    r"machine\s{1,8}\S{1,200}\.\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}"
+    r"password\s{1,8}(?P<secret>[^\s\"']{6,256}+)",
 )
 _DOCKER = shape(
     "basic",
@@ -238,6 +241,8 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
         return _if_secret(text, value.span(quoted), kind)
     if op in {"(", ","} or (op == "" and not (name.startswith("--") and operator["gap"])):
         return None
+    if len(value["bare"]) > _LONG_VALUE and _ASSIGNMENT.match(value["bare"]):
+        return None  # looked at itself; each of many in a row would have all that follow for its value
     return _bare(text, value.span("bare"), kind, operator, start)
 
 
@@ -295,7 +300,7 @@ def _of_env_line(text: str, span: Span, kind: NameKind, *, in_string: bool) -> S
     if in_string:
         value = _ESCAPED.split(value, maxsplit=1)[0].rstrip("\\")
     span = (span[0], span[0] + len(value))
-    if value.endswith(",") and not in_string:
+    if value.endswith(","):
         return None  # an argument
     if len(value) < SHORTEST or is_made_up(value) or is_reference(value) or value.endswith(("()", ")")):
         return None
