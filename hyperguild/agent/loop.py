@@ -354,11 +354,12 @@ class AgentLoop:
                 trip = self._detectors.text("arguments", text, index=index)
             case UsageReport(usage=usage):
                 step.usage = usage
-            case Reset():
+            case Reset(began=began):
                 step.text.clear()
                 step.reasoning.clear()
                 step.failed_tries = step.usage
-                self._steps.take()
+                if began:  # to wait for room is no step
+                    self._steps.take()
                 self._detectors.start_step()
         self._watch.observe(event)
         if trip is not None:

@@ -13,7 +13,7 @@ from hyperguild.domain.chain import Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Completion, ModelRequest, UsageReport
 from hyperguild.domain.records import WarmState
 from hyperguild.domain.usage import Usage
-from hyperguild.errors import ModelError
+from hyperguild.errors import BudgetRefusedError, ConcurrencyLimitError, ModelError
 from hyperguild.inference.background import background
 from hyperguild.inference.collect import LoadWatch, collect
 from hyperguild.inference.events import CallEvent, CallObserver, Reset
@@ -98,8 +98,9 @@ class ModelCaller:
         """Ask for one completion and wait for its end; `limits.total_s` bounds all tries together.
 
         `warm_state` is what a probe said just now. Raises `ModelError`, and of a metered caller what
-        `Meter.spending` does; cancelling drops the connection. Where the breaker of the endpoint or the
-        model is open, nobody is asked: `BreakerOpenError`.
+        `Meter.spending` does, but for a retry that it refuses: the error that called for it. Cancelling drops
+        the connection. Where the breaker of the endpoint or the model is open, nobody is asked:
+        `BreakerOpenError`.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -125,18 +126,24 @@ class ModelCaller:
                 room_for_s=limits.first_token_s,
                 on_error=on_error,
             )
-            async for attempt in controller:
-                with attempt:
-                    timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
-                    state = warm_state if tries.retries == 0 else await self._probed(model)
-                    call = collect(
-                        self._clients[model.endpoint.name].stream(request),
-                        timer,
-                        tries.observe,
-                        watch_load=self._load_watch(model, state),
-                        split_reasoning=model.label == "local",
-                    )
-                    completion = await self._within_limits(request, tries, call)
+            try:
+                async for attempt in controller:
+                    with attempt:
+                        timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
+                        state = warm_state if tries.retries == 0 else await self._probed(model)
+                        call = collect(
+                            self._clients[model.endpoint.name].stream(request),
+                            timer,
+                            tries.observe,
+                            watch_load=self._load_watch(model, state),
+                            split_reasoning=model.label == "local",
+                        )
+                        completion = await self._within_limits(request, tries, call)
+            except BudgetRefusedError as refused:
+                if tries.failed is None:
+                    raise
+                passage.gave_up(tries.failed)
+                raise tries.failed from refused
             passage.succeeded()
         return dataclasses.replace(
             completion,
@@ -196,11 +203,12 @@ class ModelCaller:
 
 
 class _Tries:
-    """Counts retries, and what failed tries used."""
+    """Counts retries, and what failed tries used; `failed` is the error of the last of them."""
 
     def __init__(self, observe: CallObserver) -> None:
         self._observe = observe
         self.current = Usage()
+        self.failed: ModelError | None = None
         self.retries = 0
         self.spent = Usage()
 
@@ -212,5 +220,6 @@ class _Tries:
 
     def retry(self, error: ModelError) -> None:
         self.retries += 1
+        self.failed = error
         self.spent, self.current = self.spent + self.current, Usage()
-        self._observe(Reset(error.message))
+        self._observe(Reset(error.message, began=not isinstance(error, ConcurrencyLimitError)))

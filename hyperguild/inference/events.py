@@ -25,9 +25,13 @@ class Spoke:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Deltas so far are void: the call is made again from the start, because of `reason`."""
+    """Deltas so far are void: the call is made again from the start, because of `reason`.
+
+    `began` is false where the server had no room for the request, and did nothing for it.
+    """
 
     reason: str
+    began: bool = True
 
 
 CallEvent = TextDelta | ReasoningDelta | ToolCallDelta | UsageReport | Loading | Spoke | Reset

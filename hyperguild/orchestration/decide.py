@@ -127,12 +127,14 @@ def counted(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
     """Return the refused attempt to fall back on: the highest score, a later one before an earlier.
 
-    An answer of the last attempt that no verifier could be had for comes before all: nobody refused it.
+    An answer of the last tier that was tried, for which no verifier could be had, comes before all: nobody
+    refused it.
     """
-    refused = [attempt for attempt in attempts if attempt.verdict == "escalate" and attempt.answer]
+    tried = [attempt for attempt in attempts if attempt.verdict != "skip"]
+    refused = [attempt for attempt in tried if attempt.verdict == "escalate" and attempt.answer]
     if not refused:
         return None
-    if refused[-1] is attempts[-1] and refused[-1].cause in UNJUDGED:
+    if refused[-1] is tried[-1] and refused[-1].cause in UNJUDGED:
         return refused[-1]
     return max(enumerate(refused), key=lambda pair: (_or_less(pair[1].score), pair[0]))[1]
 

@@ -247,6 +247,11 @@ class Passage:
         concerned = [entry for entry in (self._whole, self._own) if entry is not None]
         return all(entry.state.open_until is None or entry in self._probes for entry in concerned)
 
+    def gave_up(self, error: ModelError) -> None:
+        """Take note that a retry does not come that `failed` was told of."""
+        if asks_to_wait(error):  # others have been counted
+            self.failed(error, retried=False)
+
     def _well(self, entry: _Entry) -> None:
         entry.become(entry.state.succeeded(self._now_s(), entry.policy, probe=self._ended_probe(entry)))
 

@@ -200,6 +200,8 @@ def test_an_answer_that_nobody_could_judge_on_the_last_tier_is_the_best() -> Non
     scored, unjudged = attempt(0, score=0.6), attempt(1, cause="verifier_error")
     assert best_attempt((scored, unjudged)) is unjudged
     assert best_attempt((unjudged, scored)) is scored
+    beyond = attempt(2, "skip", cause="budget")
+    assert best_attempt((scored, unjudged, beyond)) is unjudged, "a tier that was not asked says nothing"
 
 
 def test_errors_name_their_kind_in_the_skip() -> None:
