@@ -21,6 +21,7 @@ from hyperguild.domain.limits import Allotment, Amount, Limits
 from hyperguild.domain.records import Attempt, JudgeUse, ModelUse, RunResult, RunStart
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.usage import Usage
+from hyperguild.errors import StoreError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = Limits(day=Allotment(cost_usd=20.0))
@@ -307,6 +308,40 @@ async def test_what_a_paused_run_spent_counts_while_it_goes_on(bench: Bench) -> 
     await bench.spend("r", 1.0)
     await bench.store.record_attempt("r", attempt(6.0), ())
     assert (await bench.left(), bench.rows()) == ([14.0], [])
+
+
+async def test_what_was_spent_before_a_pause_does_not_count_for_the_day_on_which_the_run_goes_on(
+    bench: Bench,
+) -> None:
+    await bench.start("r")
+    await bench.spend("r", 5.0)
+    await bench.store.finish_run(finished("r", 5.0, "awaiting_tools"), bench.clock.time)
+    bench.clock.time += timedelta(days=1)
+    await bench.store.resume_run("r", bench.clock.time + timedelta(seconds=15))
+    assert await bench.left() == [20.0]
+    await bench.spend("r", 1.0)
+    assert await bench.left() == [19.0]
+    await bench.store.record_attempt("r", attempt(6.0), ())
+    assert await bench.left() == [19.0]
+
+
+async def test_an_attempt_that_goes_on_after_an_interruption_is_one_attempt(bench: Bench) -> None:
+    bench.limits = Limits(session=Allotment(attempts=1, cost_usd=20.0))
+    await bench.start("r")
+    await bench.spend("r", 5.0, attempts=1)
+    assert await bench.left("s") == [15.0, 0.0]
+    bench.clock.time += timedelta(minutes=1)
+    await bench.store.resume_run("r", bench.clock.time + timedelta(seconds=15))
+    assert await bench.left("s") == [15.0, 1.0]
+    await bench.spend("r", 1.0, attempts=1)
+    await bench.store.record_attempt("r", attempt(6.0), ())
+    assert await bench.left("s") == [14.0, 0.0]
+
+
+async def test_a_run_that_the_log_does_not_know_is_granted_nothing(bench: Bench) -> None:
+    with pytest.raises(StoreError, match="holds no run nobody"):
+        await bench.reserve("nobody", 1.0)
+    assert bench.rows() == []
 
 
 async def test_a_run_that_is_taken_over_has_nothing_under_way(bench: Bench) -> None:

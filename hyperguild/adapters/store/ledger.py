@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.adapters.store.rows import to_time
 from hyperguild.domain.limits import Amount, Limits, Refusal, Scope, Standing, Unit
+from hyperguild.errors import StoreError
 from hyperguild.ports import Clock
 from hyperguild.resilience.budget import refusal
 
@@ -160,8 +161,11 @@ def _standings(
 
 
 def insert(connection: sqlite3.Connection, row: dict[str, Any], amount: Amount) -> None:
-    """Add a reservation of a run on record; `row` has `key`, `run`, `at` and `settled`."""
-    connection.execute(
+    """Add a reservation of a run on record; `row` has `key`, `run`, `at` and `settled`.
+
+    Raises `StoreError` where there is no such run: what it spends would count nowhere.
+    """
+    added = connection.execute(
         "INSERT INTO reservations (reservation_id, run_id, root_run_id, session_id, run_day, day, cost_usd,"
         " tokens, attempts, settled, created_at)"
         " SELECT :key, runs.run_id, root.run_id, root.session_id, substr(root.created_at, 1, :chars),"
@@ -176,11 +180,27 @@ def insert(connection: sqlite3.Connection, row: dict[str, Any], amount: Amount) 
             "attempts": amount.attempts,
         },
     )
+    if added.rowcount == 0:
+        raise StoreError(
+            f"the session log holds no run {row['run']}",
+            hint="was it deleted, or the file replaced, while the run went on?",
+        )
 
 
 def release(connection: sqlite3.Connection, run_id: str) -> None:
     """Take back what a run has reserved for calls that are not under way any more."""
     connection.execute("DELETE FROM reservations WHERE run_id = ? AND NOT settled", (run_id,))
+
+
+def take_up(connection: sqlite3.Connection, run_id: str) -> None:
+    """Free what a run has reserved that goes on after an interruption.
+
+    The attempt under way stays one attempt: it is counted with its next call.
+    """
+    release(connection, run_id)
+    connection.execute(
+        "UPDATE reservations SET attempts = 0 WHERE root_run_id = ? AND settled AND NOT recorded", (run_id,)
+    )
 
 
 def note_recorded(connection: sqlite3.Connection, run_id: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from hyperguild import __version__
 from hyperguild.adapters.store.breakers import keep_breakers, read_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
-from hyperguild.adapters.store.ledger import SqliteLedger, insert, note_recorded, release
+from hyperguild.adapters.store.ledger import SqliteLedger, insert, note_recorded, release, take_up
 from hyperguild.adapters.store.liveness import ProcessId
 from hyperguild.adapters.store.references import find_run, find_session
 from hyperguild.adapters.store.rows import (
@@ -292,14 +292,14 @@ class SqliteSessionStore:
         attempts = self._stored_run(connection, row).result.attempts
         usage = sum((attempt.whole_usage for attempt in attempts), Usage())
         cost_usd = total_cost_usd(cost for attempt in attempts for cost in attempt.costs_usd)
-        release(connection, run_id)
+        take_up(connection, run_id)
         paused = Amount(
             max((row["cost_usd"] or 0.0) - (cost_usd or 0.0), 0.0),
             max(read_usage(row["usage"]).tokens - usage.tokens, 0),
         )
         if paused != Amount():
-            now = to_time(self._clock.now())
-            row_of_pause = {"key": f"paused {run_id} {now}", "run": run_id, "at": now, "settled": True}
+            at = row["finished_at"] or to_time(self._clock.now())  # it counts for the day it was spent on
+            row_of_pause = {"key": f"paused {run_id} {at}", "run": run_id, "at": at, "settled": True}
             insert(connection, row_of_pause, paused)
         process = self._process
         connection.execute(
