@@ -15,6 +15,7 @@ from hyperguild.domain.records import Cause, WarmState
 from hyperguild.domain.tools import ToolCall, ToolChoice
 from hyperguild.inference.call import ModelCaller
 from hyperguild.ports import Clock, IdSource
+from hyperguild.resilience.budget import calls_paid_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +103,8 @@ class Allowance:
 
         A try that failed may have cost as much as one that did not.
         """
-        left_usd, worst_usd = self.left_usd(), self._request.model.worst_cost_usd(prompt_tokens)
-        if left_usd is None or not worst_usd:
-            return most
-        return max(min(most, int(left_usd / worst_usd) - 1), 0)
+        worst_usd = self._request.model.worst_cost_usd(prompt_tokens)
+        return max(calls_paid_for(self.left_usd(), worst_usd, most + 1) - 1, 0)
 
     def limits(self) -> TimeLimits:
         """Return the limits of the next call, within the time that is left."""

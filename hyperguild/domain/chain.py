@@ -15,6 +15,10 @@ _N = TypeVar("_N", int, float)
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 """What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
 
+VERDICT_TOKENS = 1024
+"""Output reserved in money for one verdict where its model has no `max_output_tokens`: 600 characters of
+feedback, and reasoning before them."""
+
 DEFAULT_EMBEDDED_WINDOW = 4096
 """The `context_window` of an embedded model without one: what files allow is often more than memory holds."""
 

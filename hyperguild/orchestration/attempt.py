@@ -58,7 +58,7 @@ from hyperguild.domain.records import (
 )
 from hyperguild.domain.text import clipped
 from hyperguild.domain.tools import ToolCall, ToolChoice, ToolResult
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import BudgetRefusedError, ConfigError, ModelError, ProtocolError, StoreError
 from hyperguild.inference.events import Loading, Reset, Spoke
 from hyperguild.orchestration.emitter import Emitter
@@ -75,7 +75,8 @@ SHOWN_RESULT_CHARS = 2000
 class AttemptPlan:
     """What to try: a tier, the prompt for it, and what the verifier may see of the request.
 
-    `folder` is where tools work, None where there is no such place.
+    `cost_left_usd` is for the answer; `verdict_usd` was set aside for its verdict. `folder` is where tools
+    work, None where there is no such place.
     """
 
     attempt_id: str
@@ -87,6 +88,7 @@ class AttemptPlan:
     warm_state: WarmState | None
     time_left_s: float | None
     cost_left_usd: float | None
+    verdict_usd: float = 0.0
     folder: Path | None = None
     under_way: UnderWay | None = None
     tool_choice: ToolChoice = "auto"
@@ -419,7 +421,7 @@ class AttemptUnderWay:
             left_s = max(left_s - (self._verify_began - self._began), 0.0)
         try:
             async with asyncio.timeout(left_s):
-                return await verifier.verify(spec, subject, self._watch())
+                return await verifier.verify(spec, subject, self._watch(), self._left_for_verdict_usd)
         except TimeoutError:
             return Verdict(
                 kind="escalate",
@@ -428,6 +430,16 @@ class AttemptUnderWay:
             )
         except BudgetRefusedError as refused:
             return Verdict(kind="escalate", cause="budget", feedback=f"verifier error: {refused.message}")
+
+    def _left_for_verdict_usd(self) -> float | None:
+        """Return what may still be spent on the verdict, None for any sum."""
+        plan = self.plan
+        if plan.cost_left_usd is None:
+            return None
+        asides = [use.cost_usd for use in (*self._earlier_asides, *self._loop.asides)]
+        answer_usd = plan.tier.model.cost_usd(self._loop.usage)
+        spent = total_cost_usd([answer_usd, self._judge_use.cost_usd, *asides])
+        return 0.0 if spent is None else max(plan.cost_left_usd + plan.verdict_usd - spent, 0.0)
 
     def _watch(self) -> VerifierWatch:
         def on_check(result: CheckResult) -> None:

@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Chain, Judge, Model, Tier
+from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, VERDICT_TOKENS, Chain, Judge, Model, Tier
 from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
 from hyperguild.resilience.budget import refusal
-
-VERDICT_TOKENS = 1024
-"""Output reserved in money for one verdict where its model has no `max_output_tokens`: 600 characters of
-feedback, and reasoning before them."""
 
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
@@ -56,12 +52,13 @@ class Try:
     """Ask the tier for an answer and verify it.
 
     Within `time_left_s` where the run has a deadline, and for `cost_left_usd`, the verdict's cost taken off,
-    where it has a limit.
+    where it has a limit; `verdict_usd` is what was taken off.
     """
 
     tier: Tier
     time_left_s: float | None
     cost_left_usd: float | None = None
+    verdict_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +210,7 @@ def _try(situation: Situation, tier: Tier) -> Try:
         return Try(tier, left_s)
     worst = worst_cost_usd(situation.chain, tier, situation.prompt_tokens) or 0.0
     verdict = worst - (tier.model.worst_cost_usd(situation.prompt_tokens) or 0.0)
-    return Try(tier, left_s, budget.cost_usd - situation.spent_usd - verdict)
+    return Try(tier, left_s, budget.cost_usd - situation.spent_usd - verdict, verdict)
 
 
 def obstacle(situation: Situation, tier: Tier) -> Skip | None:

@@ -285,6 +285,7 @@ class _Walk:
             warm_state=warm_state,
             time_left_s=decision.time_left_s,
             cost_left_usd=decision.cost_left_usd,
+            verdict_usd=decision.verdict_usd,
             under_way=self._under_way,
             tool_choice="auto" if self._request.work is None else self._request.work.tool_choice,
         )
@@ -576,7 +577,7 @@ class _Walk:
         refused = self._refused or (None if self._meter is None else self._meter.refusal)
         if refused is not None:
             return remedy(refused)
-        if any(attempt.verdict == "skip" and attempt.cause == "budget" for attempt in self._attempts):
+        if any(attempt.cause == "budget" for attempt in self._attempts):
             return "raise --max-cost, or budget.cost_usd of the chain"
         return "raise budget.attempts of the chain"
 

@@ -24,6 +24,13 @@ def refusal(ask: Amount, standings: Sequence[Standing]) -> Refusal | None:
     return None
 
 
+def calls_paid_for(left_usd: float | None, each_usd: float | None, most: int) -> int:
+    """Return how many calls, `most` at the most, what is left pays for; None: no limit, or no price."""
+    if left_usd is None or not each_usd:
+        return most
+    return max(min(most, int((left_usd + ROUNDING_USD) / each_usd)), 0)
+
+
 class Account:
     """What the calls of one process spend of the same limits. Neither waits nor is safe for threads.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from hyperguild.domain.chain import Judge, Model, RetryPolicy
+from hyperguild.domain.chain import VERDICT_TOKENS, Judge, Model, RetryPolicy
 from hyperguild.domain.fencing import unused_nonce, without_control_tokens
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
@@ -18,6 +18,7 @@ from hyperguild.errors import BudgetRefusedError, ModelError, NonceError, Verifi
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import CallEvent, Loading
 from hyperguild.ports import IdSource
+from hyperguild.resilience.budget import calls_paid_for
 from hyperguild.verification.judge_prompt import (
     FEEDBACK_CHARS_MAX,
     VERDICT_SCHEMA,
@@ -27,6 +28,13 @@ from hyperguild.verification.judge_prompt import (
 from hyperguild.verification.judge_reply import JudgeReply, NoVerdictError, parse_reply
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.watch import VerifierWatch
+
+LeftUsd = Callable[[], float | None]
+"""Tells what verdicts may still cost at this moment; None: any sum."""
+
+
+def no_limit() -> None:
+    """Tell that verdicts may cost any sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class JudgePanel:
     """The models of one judge over one answer. `use` counts all calls, those without a verdict included.
 
     `erred` names the models whose calls failed in this run: they are not asked again, and new ones are added.
+    A call for each vote is paid for in advance; more are made as far as `left_usd` goes.
     """
 
     def __init__(
@@ -56,7 +65,10 @@ class JudgePanel:
         ids: IdSource,
         watch: VerifierWatch,
         erred: dict[str, str],
+        left_usd: LeftUsd = no_limit,
     ) -> None:
+        self._left_usd = left_usd
+        self._beyond_plan = False
         self._erred = erred
         self._judge = judge
         self._subject = subject
@@ -133,6 +145,7 @@ class JudgePanel:
                 refusal, failed[model.name] = error, error.message
             except NoVerdictError as error:
                 failed[model.name] = f"its reply is no verdict: {error}"
+            self._beyond_plan = True
             if len(failed) < len(models):
                 self._watch.on_warning(
                     f"judge {model.name} gave no verdict ({failed[model.name]}); asking on"
@@ -160,6 +173,7 @@ class JudgePanel:
         try:
             return _verdict(completion)
         except NoVerdictError as error:
+            self._beyond_plan = True
             again = repair_messages(
                 self._subject,
                 self._judge.rubric,
@@ -169,7 +183,21 @@ class JudgePanel:
             )
         return _verdict(await self._complete(model, _for_model(model, again)))
 
+    def _retries(self, model: Model, messages: tuple[Message, ...]) -> RetryPolicy:
+        """Return how often a call may be tried again. Raises `BudgetRefusedError` where there may be none."""
+        policy = RetryPolicy()
+        prompt_tokens = sum(message.estimated_tokens() for message in messages)
+        output_tokens = model.max_output_tokens or VERDICT_TOKENS
+        worst_usd = model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output_tokens))
+        calls = calls_paid_for(self._left_usd(), worst_usd, policy.retries + 1)
+        if calls == 0 and self._beyond_plan:
+            raise BudgetRefusedError(
+                f"what is left of the run's budget does not pay for {model.name} as judge"
+            )
+        return dataclasses.replace(policy, retries=max(calls - 1, 0))
+
     async def _complete(self, model: Model, messages: tuple[Message, ...]) -> Completion:
+        retry = self._retries(model, messages)
         spent = Usage()
 
         def observe(event: CallEvent) -> None:
@@ -184,7 +212,7 @@ class JudgePanel:
             completion = await self._caller.complete(
                 ModelRequest(model, messages, response_schema=VERDICT_SCHEMA),
                 self._judge.limits,
-                retry=RetryPolicy(),
+                retry=retry,
                 warm_state=await self._caller.warm_state(model),
                 observe=observe,
             )

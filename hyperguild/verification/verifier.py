@@ -10,7 +10,7 @@ from hyperguild.errors import VerifierError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.ports import IdSource
 from hyperguild.verification.checks import run_checks
-from hyperguild.verification.judge import Judgement, JudgePanel
+from hyperguild.verification.judge import Judgement, JudgePanel, LeftUsd, no_limit
 from hyperguild.verification.subject import Subject
 from hyperguild.verification.watch import VerifierWatch
 
@@ -23,12 +23,15 @@ class Verifier:
         self._ids = ids
         self._erred: dict[str, str] = {}
 
-    async def verify(self, spec: VerifierSpec, subject: Subject, watch: VerifierWatch) -> Verdict:
+    async def verify(
+        self, spec: VerifierSpec, subject: Subject, watch: VerifierWatch, left_usd: LeftUsd = no_limit
+    ) -> Verdict:
         """Run the checks and, if all pass, ask the judge. Where the verifier fails, the verdict says so.
 
         A failed check escalates (`check_failed`) with all failures as feedback. A check that is itself at
         fault escalates (`verifier_error`), whatever `judge.on_error` says: no answer was ever checked.
-        Raises `BudgetRefusedError` where a limit does not allow a verdict, whatever it says, too.
+        Raises `BudgetRefusedError` where a limit does not allow a verdict, whatever it says, too; `left_usd`
+        tells at any moment what the verdict may still cost.
         Cancelling kills a check's program and drops a judge's call.
         """
         report = await run_checks(spec.checks, subject, watch.on_check)
@@ -51,11 +54,21 @@ class Verifier:
             )
         if spec.judge is None:
             return Verdict(kind="accept", checks=report.results)
-        verdict = await self._judged(spec.judge, subject, watch)
+        verdict = await self._judged(spec.judge, subject, watch, left_usd)
         return verdict.model_copy(update={"checks": report.results})
 
-    async def _judged(self, judge: Judge, subject: Subject, watch: VerifierWatch) -> Verdict:
-        panel = JudgePanel(judge, subject, caller=self._caller, ids=self._ids, watch=watch, erred=self._erred)
+    async def _judged(
+        self, judge: Judge, subject: Subject, watch: VerifierWatch, left_usd: LeftUsd
+    ) -> Verdict:
+        panel = JudgePanel(
+            judge,
+            subject,
+            caller=self._caller,
+            ids=self._ids,
+            watch=watch,
+            erred=self._erred,
+            left_usd=left_usd,
+        )
         try:
             return _of(await panel.decide(), panel.use)
         except VerifierError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from hyperguild.domain.chain import (
+    VERDICT_TOKENS,
     Check,
     CommandCheck,
     Endpoint,
@@ -37,7 +38,7 @@ from hyperguild.domain.messages import (
 )
 from hyperguild.domain.records import CheckResult, JudgeUse, Verdict, WarmState
 from hyperguild.domain.usage import Price, Usage
-from hyperguild.errors import BadRequestError, ModelError, ServerError
+from hyperguild.errors import BadRequestError, BudgetRefusedError, ModelError, ServerError
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.events import Loading
 from hyperguild.resilience.breakers import Breakers
@@ -146,7 +147,11 @@ class Bench:
     breakers: Breakers | None = None
 
     async def verify(
-        self, judge: Judge | None, subject: Subject = SUBJECT, checks: tuple[Check, ...] = ()
+        self,
+        judge: Judge | None,
+        subject: Subject = SUBJECT,
+        checks: tuple[Check, ...] = (),
+        budget_usd: float | None = None,
     ) -> Verdict:
         clients = {"swap": self.script, "cloud": self.script}
         caller = ModelCaller(clients, self.script, self.script, lambda: 0.0, breakers=self.breakers)
@@ -158,7 +163,12 @@ class Bench:
         )
         spec = VerifierSpec(name="strict", checks=checks, judge=judge)
         self.verifier = self.verifier or Verifier(caller, self.script)
-        return await self.verifier.verify(spec, subject, watch)
+
+        def left_usd() -> float | None:
+            spent = self.uses[-1].cost_usd if self.uses else 0.0
+            return None if budget_usd is None or spent is None else budget_usd - spent
+
+        return await self.verifier.verify(spec, subject, watch, left_usd)
 
     @property
     def asked(self) -> list[str]:
@@ -315,6 +325,32 @@ async def test_a_reply_cannot_leave_its_section_with_the_first_nonce() -> None:
     await table.verify(Judge(models=(QWEN,)))
     assert table.user_text(1).startswith("<skill 1111111111111111>")
     assert sections(table.user_text(1))["reply"] == reply
+
+
+def overloaded() -> Say:
+    return Say("", error=ServerError("it fell over", status=500))
+
+
+@pytest.mark.parametrize(("calls", "sent"), [(None, 3), (5.0, 3), (2.5, 2), (1.5, 1), (0.5, 1)])
+async def test_a_judge_is_tried_again_as_often_as_the_budget_pays_for(calls: float | None, sent: int) -> None:
+    probe = bench(priced=[verdict(True, 1)])
+    await probe.verify(Judge(models=(PRICED,)))
+    prompt = sum(message.estimated_tokens() for message in probe.script.requests[0].messages)
+    worst = PRICED.cost_usd(Usage(input_tokens=prompt, output_tokens=VERDICT_TOKENS))
+    assert worst
+    table = bench(priced=[overloaded(), overloaded(), verdict(True, 1)])
+    await table.verify(Judge(models=(PRICED,)), budget_usd=None if calls is None else calls * worst)
+    assert table.asked == ["priced"] * sent
+
+
+async def test_a_repair_and_another_judge_that_the_budget_does_not_pay_for_are_not_asked() -> None:
+    for judge in (Judge(models=(PRICED,)), Judge(models=(PRICED, dataclasses.replace(PRICED, name="other")))):
+        table = bench(priced=[Say("no verdict")])
+        with pytest.raises(BudgetRefusedError, match="does not pay for"):
+            await table.verify(judge, budget_usd=0.0003)
+        assert table.asked == ["priced"]
+    free = bench(priced=[Say("no verdict")], qwen=[verdict(True, 1)])
+    assert (await free.verify(Judge(models=(PRICED, QWEN)), budget_usd=0.0003)).kind == "accept"
 
 
 async def test_without_a_verdict_it_escalates_with_a_warning_and_its_use() -> None:
