@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from hyperguild.adapters.store.ledger import spent_query
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.domain.chain import LogPolicy
-from hyperguild.domain.limits import Allotment, Amount, Limits
+from hyperguild.domain.limits import UNITS, Allotment, Amount, Limits, Scope
 from hyperguild.domain.records import Attempt, JudgeUse, ModelUse, RunResult, RunStart
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.usage import Usage
@@ -372,6 +373,19 @@ async def test_a_reservation_whose_caller_is_cancelled_can_be_settled(bench: Ben
         await asking
     await bench.store.ledger.settle("k", "r", Amount())
     assert (await bench.left(), bench.rows()) == ([20.0], [])
+
+
+@pytest.mark.parametrize("scope", ["session", "day"])
+async def test_sums_are_made_from_indexes_alone(bench: Bench, scope: Scope) -> None:
+    """Whatever answers and runs of other days the log holds: a sum does not read them."""
+    with closing(sqlite3.connect(bench.path)) as connection:
+        for unit in UNITS:
+            query = f"EXPLAIN QUERY PLAN {spent_query(scope, unit)}"
+            plan = connection.execute(query, {"session": "s", "day": "2026-03-01"}).fetchall()
+            assert plan
+            for *_, step in plan:
+                assert step.startswith("SEARCH "), step
+                assert "USING COVERING INDEX" in step, step
 
 
 async def test_reservations_go_with_their_run(bench: Bench) -> None:

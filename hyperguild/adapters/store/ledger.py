@@ -130,6 +130,11 @@ class SqliteLedger:
         ]
 
 
+def spent_query(scope: Scope, unit: Unit) -> str:
+    """Return the query for what is on record as spent; its parameters are `session` and `day`."""
+    return f"{_SPENT[unit]}{_OWN} AND {_OF_RUNS[scope]}"
+
+
 def _standings(
     connection: sqlite3.Connection,
     limits: Limits,
@@ -143,8 +148,7 @@ def _standings(
     for scope, unit, limit in limits.each():
         if scope == "session" and session_id is None:
             continue
-        query = f"{_SPENT[unit]}{_OWN} AND {_OF_RUNS[scope]}"
-        spent = connection.execute(query, values).fetchone()[0] or 0
+        spent = connection.execute(spent_query(scope, unit), values).fetchone()[0] or 0
         reserved = 0
         rows = connection.execute(
             # Column and condition are constants of the code.

@@ -15,6 +15,7 @@ from hyperguild.adapters.store.migrations import (
     m0003_continued_runs,
     m0004_breakers,
     m0005_reservations,
+    m0006_sums,
 )
 
 
@@ -37,5 +38,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("continued runs", m0003_continued_runs.STATEMENTS, done=m0003_continued_runs.DONE),
     Migration("breakers", m0004_breakers.STATEMENTS, done=m0004_breakers.DONE),
     Migration("reservations", m0005_reservations.STATEMENTS, done=m0005_reservations.DONE),
+    Migration("sums", m0006_sums.STATEMENTS, done=m0006_sums.DONE),
 )
 """Number n stands at index n - 1."""
