@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import ConfigDict
+
 from hyperguild.domain.records import Record
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ErrorKind
@@ -19,6 +21,8 @@ class BreakerRecord(Record):
     that last used them. `failures` in a row, `openings` in a row; the times are None while it is closed:
     `since` it first opened, `opened_at` it last did, `open_until` it is not asked.
     """
+
+    model_config = ConfigDict(defer_build=True)  # start-up: most runs neither read nor write one
 
     key: str
     endpoint: str
