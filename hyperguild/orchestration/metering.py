@@ -70,6 +70,14 @@ class RunMeter:
         """Take note that the next call is the first of an attempt."""
         self._uncounted = Amount() if self._payer.delegated else ONE_ATTEMPT
 
+    def count(self, usage: Usage) -> None:
+        """Count what was used for the run in an earlier process, and is part of no attempt on record yet.
+
+        The ledger knows of it.
+        """
+        for account in self._accounts:
+            account.count(Amount(tokens=usage.tokens))
+
     async def standings(self) -> tuple[Standing, ...]:
         """Return how every limit stands now that concerns the run. Raises `StoreError`."""
         own = tuple(standing for account in self._accounts for standing in account.standings)

@@ -398,6 +398,8 @@ class _Walk:
             if stored.parent_run_id == self._run_id and stored.result.run_id > counted:
                 for use in uses_of(stored.result):
                     under_way.count(use)
+                    if self._meter is not None:
+                        self._meter.count(use.usage)
 
     async def _settle(self, given: AttemptTools, *, accepted: bool | None) -> None:
         """Merge a work directory of the attempt's own, or put it aside: once the attempt is durable."""

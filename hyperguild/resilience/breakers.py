@@ -274,7 +274,8 @@ class Passage:
 def _address(endpoint: Endpoint) -> str:
     if endpoint.base_url is not None:
         return endpoint.base_url.rstrip("/")
-    return "\0".join((endpoint.kind, *endpoint.argv))
+    # Those that run models in a process of their own have nothing in common but their kind.
+    return "\0".join((endpoint.kind, *(endpoint.argv or (endpoint.name,))))
 
 
 def _hashed(*parts: str) -> str:

@@ -64,6 +64,10 @@ class Account:
             self._add(ask, reserved=-1, spent=0)
             self._add(used, reserved=0, spent=1)
 
+    def count(self, used: Amount) -> None:
+        """Count what was used without having been reserved here: by an earlier process."""
+        self._add(used, reserved=0, spent=1)
+
     def _add(self, amount: Amount, *, reserved: int, spent: int) -> None:
         self._standings = tuple(
             replace(

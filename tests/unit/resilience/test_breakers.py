@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from builders import cloud_model, local_model
@@ -33,7 +33,7 @@ from hyperguild.errors import (
     StoreError,
 )
 from hyperguild.resilience.breaker import MODEL_POLICY
-from hyperguild.resilience.breakers import Breakers
+from hyperguild.resilience.breakers import Breakers, endpoint_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MODEL = local_model("phi4")
@@ -274,3 +274,15 @@ async def test_what_could_not_be_stored_is_stored_the_next_time() -> None:
     store.broken = False
     await breakers.save(store)
     assert len(store.records) == 1
+
+
+def test_endpoints_share_a_breaker_where_they_share_an_address_or_a_program() -> None:
+    def key(name: str, kind: Any, **fields: Any) -> str:
+        return endpoint_key(Endpoint(name, kind, **fields))
+
+    url, argv = "http://localhost:8080/v1", ("ask", "--fast")
+    assert key("a", "openai", base_url=url) == key("b", "openai", base_url=f"{url}/")
+    assert (
+        key("a", "command", argv=argv) == key("b", "command", argv=argv) != key("a", "command", argv=("ask",))
+    )
+    assert key("a", "embedded") != key("b", "embedded"), "each has processes of its own"

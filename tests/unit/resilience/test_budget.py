@@ -76,3 +76,10 @@ def test_a_key_is_reserved_once() -> None:
     account.reserve("a", Amount(tokens=1))
     with pytest.raises(ValueError, match="reserved already"):
         account.reserve("a", Amount(tokens=1))
+
+
+def test_what_an_earlier_process_used_counts() -> None:
+    account = Account([Standing("run", "tokens", 1000)])
+    account.count(Amount(tokens=900))
+    assert account.reserve("k", Amount(tokens=200)) is not None
+    assert account.standings[0].left == 100
