@@ -112,6 +112,7 @@ def test_h2_a_killed_run_goes_on_after_its_last_persisted_step(
     assert not (project / "ended").exists()
 
 
+@pytest.mark.long
 def test_h2_a_run_that_was_killed_twice_goes_on(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, until: Until
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from variants import mostly_long
 
 from hyperguild import Event, Guild, RunFinished, UnrecordedRunError
 from hyperguild.simulation.process import FleetProcess
@@ -49,7 +50,7 @@ def statuses(home: Any) -> list[str]:
     return [status for session in reversed(listed) for status in session["statuses"]]
 
 
-@pytest.mark.parametrize("what", [NO_ANSWERS, NO_ENDS])
+@pytest.mark.parametrize("what", mostly_long(NO_ANSWERS, long=(NO_ENDS,)))
 def test_an_accepted_answer_is_printed_though_it_cannot_be_recorded(home: Any, log: Path, what: str) -> None:
     refuse(log, what)
     said = home.run("run", "review", "x")

@@ -181,6 +181,7 @@ def test_after_the_ttl_models_and_keeper_are_gone(user: User) -> None:
     assert user.states()["apprentice"] == "cold"
 
 
+@pytest.mark.long
 def test_a_command_that_is_killed_lets_go(user: User) -> None:
     process = user.start_endless()
     assert "(in use)" in user.hyperguild("models")

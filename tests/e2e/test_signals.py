@@ -355,6 +355,7 @@ def while_locked(home: Any, until: Callable[[Callable[[], Any]], Any]) -> sqlite
     return other
 
 
+@pytest.mark.long
 def test_a_log_that_is_locked_for_a_while_costs_no_answer(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Any
 ) -> None:

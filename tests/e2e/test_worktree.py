@@ -192,6 +192,7 @@ def test_h2_a_run_that_goes_on_has_what_it_had_changed(
     assert "fs_write" in judged or "stats.txt" in judged.partition("<changes")[2].partition("rm started")[0]
 
 
+@pytest.mark.long
 def test_h2_what_another_run_of_the_session_had_changed_is_not_brought_back(
     project: Project, until: Any
 ) -> None:

@@ -50,6 +50,7 @@ def hyperguild(tmp_path: Path, iso_date_chains: str) -> Hyperguild:
     return partial(hyperguild_in, tmp_path, config)
 
 
+@pytest.mark.long
 def test_stdout_carries_the_answer_only(hyperguild: Hyperguild) -> None:
     done = hyperguild("run", "iso-date", "3. März 2024")
     assert (done.returncode, done.stdout) == (0, "2024-03-03\n")

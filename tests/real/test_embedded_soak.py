@@ -135,7 +135,6 @@ async def run_all(bench: Bench, tasks: Sequence[str], sink: Story, *, at_once: i
     ("max_loaded", "runs"),
     [
         (1, 12),
-        (3, 16),
         *(
             pytest.param(places, 200, marks=[pytest.mark.long, pytest.mark.timeout(600)])
             for places in (1, 2, 3)

@@ -70,6 +70,7 @@ async def test_a_day_that_is_not_in_the_calendar(iso_date_chains: str, tmp_path:
     assert result.attempts[0].feedback == "should be invalid"
 
 
+@pytest.mark.long
 async def test_the_chain_beats_its_first_tier_and_the_log_counts_it(
     iso_date_chains: str, sample: list[dict[str, str]], tmp_path: Path
 ) -> None:

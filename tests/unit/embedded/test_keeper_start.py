@@ -93,6 +93,7 @@ async def test_it_works_where_nothing_can_be_written(
     assert keepers_of(folder) == []
 
 
+@pytest.mark.long
 def test_giving_up_a_start_leaves_nothing_to_complain_of(
     folder: KeeperFolder, sabotage: Callable[[str], object]
 ) -> None:

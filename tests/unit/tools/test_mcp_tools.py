@@ -28,6 +28,7 @@ from mcp_support import (
     serving,
     tool,
 )
+from variants import mostly_long
 
 from hyperguild.adapters.tools.mcp_results import TEXT_MAX_CHARS, result_text
 from hyperguild.domain.mcp import McpServer
@@ -261,7 +262,7 @@ async def test_c5_mcp_a_call_that_takes_too_long_is_cancelled_on_the_server(tmp_
         assert await call(tools, "small_echo", text="still there") == "still there"
 
 
-@pytest.mark.parametrize("face", ["stdio", "http"])
+@pytest.mark.parametrize("face", mostly_long("http", long=("stdio",)))
 async def test_c5_mcp_cancelling_a_call_cancels_it_on_the_server(face: str, tmp_path: Path) -> None:
     with serving("mcp_server.py") as url:
         server = McpServer("small", url=url) if face == "http" else official()
