@@ -243,7 +243,7 @@ def working_in(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("argv", [SMALL, ["sh", "-c", "touch began; sleep 300; true"]])
+@pytest.mark.parametrize("argv", mostly_long(SMALL, long=(["sh", "-c", "touch began; sleep 300; true"],)))
 def test_ctrl_c_ends_a_server_at_work_or_at_its_start(project: Project, until: Any, argv: list[str]) -> None:
     project.skill("mcp__small")
     project.servers(small={"argv": argv, "cwd": "project"})
