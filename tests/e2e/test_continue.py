@@ -247,6 +247,7 @@ def test_c9_a_run_whose_content_is_not_stored_cannot_wait_for_its_caller(
     assert asked(fleet) == []
 
 
+@pytest.mark.long
 def test_h2_placeholders_of_secrets_that_cannot_be_put_back_are_named(
     home: Any, fleet: FleetProcess, script: dict[str, Any], project: Path, until: Until
 ) -> None:
@@ -292,6 +293,7 @@ def test_h2_a_run_that_is_alive_is_left_alone_and_one_of_another_chain_refused(
     assert (said.code, 'there is no chain "default"' in said.error) == (3, True)
 
 
+@pytest.mark.long
 def test_a_plain_attempt_that_was_interrupted_is_made_anew(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Until
 ) -> None:

@@ -57,6 +57,7 @@ def test_c12_json_and_events_end_with_the_result_of_the_parent(place: Any, fleet
         assert (aside["model"], aside["purpose"]) == ("hand", "delegate")
 
 
+@pytest.mark.long
 def test_c12_sessions_show_delegated_runs_under_their_parent(place: Any, fleet: FleetProcess) -> None:
     bad = {"when": {"contains": "two"}, "error": {"status": 400, "message": "no such thing"}}
     scripted(fleet, [delegates("one", "two"), DONE], [does("one", "the first part"), bad])
@@ -70,6 +71,7 @@ def test_c12_sessions_show_delegated_runs_under_their_parent(place: Any, fleet: 
     assert "the first part" in shown
 
 
+@pytest.mark.long
 def test_c12_history_and_the_next_run_leave_delegated_runs_out(place: Any, fleet: FleetProcess) -> None:
     scripted(fleet, [delegates("one"), DONE, {"text": "more"}], [{"text": "a part"}])
     assert place.run("run", "lead", "do it").code == 0
@@ -124,6 +126,7 @@ def test_c12_a_delegated_skill_works_in_the_same_folder(place: Any, fleet: Fleet
     assert Path(place.folder / "work").is_dir()
 
 
+@pytest.mark.long
 def test_c12_a_run_that_goes_on_counts_what_it_had_delegated(
     place: Any, fleet: FleetProcess, until: Any
 ) -> None:
@@ -141,6 +144,7 @@ def test_c12_a_run_that_goes_on_counts_what_it_had_delegated(
     assert "a part" in body["messages"][-1]["content"]
 
 
+@pytest.mark.long
 def test_c12_what_was_delegated_in_a_step_that_was_cut_short_counts_once(
     place: Any, fleet: FleetProcess
 ) -> None:

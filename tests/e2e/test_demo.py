@@ -98,6 +98,7 @@ class TestReal:
         said = home.run("demo", "3 mars 2024", "--json")
         assert (said.code, said.json["output"], said.json["model"]) == (0, "2024-03-03", "apprentice")
 
+    @pytest.mark.long
     def test_what_the_simulated_cloud_does_not_know_it_does_not_make_up(self, home: Any) -> None:
         said = home.run("demo", BEYOND_ALL)
         assert (said.code, said.out) == (1, "")
@@ -108,6 +109,7 @@ class TestReal:
         assert run["status"] == "exhausted"
         assert [attempt["cause"] for attempt in run["attempts"]] == ["rejected", "rejected", "bad_request"]
 
+    @pytest.mark.long
     @pytest.mark.long
     def test_events_of_all_runs(self, home: Any) -> None:
         said = home.run("demo", "--events")

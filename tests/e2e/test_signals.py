@@ -111,6 +111,7 @@ def is_full(process: subprocess.Popen[str]) -> bool:
     return before > 3000 and waiting() == before
 
 
+@pytest.mark.long
 def test_who_presses_three_times_gets_out_of_a_program_that_is_stuck(
     home: Any, fleet: FleetProcess, script: dict[str, Any], until: Any
 ) -> None:

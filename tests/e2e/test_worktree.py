@@ -150,6 +150,7 @@ def test_ctrl_c_leaves_the_work_directory_untouched_and_no_worktree(project: Pro
     assert project.git("show", f"{ref}:stats.txt") == "half\n"
 
 
+@pytest.mark.long
 def test_what_a_killed_run_left_is_put_aside_by_the_next(project: Project, until: Any) -> None:
     project.answers(WAITING, QWEN)
     running = project.home.start(*project.command())
@@ -212,6 +213,7 @@ def test_h2_what_another_run_of_the_session_had_changed_is_not_brought_back(
     assert kept[0] in project.kept()
 
 
+@pytest.mark.long
 def test_h2_a_model_whose_changes_cannot_be_brought_back_is_told_so(project: Project, until: Any) -> None:
     project.answers([call("fs_write", path="stats.txt", content="half\n"), WAIT], QWEN)
     running = project.home.start(*project.command())
