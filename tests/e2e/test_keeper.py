@@ -23,6 +23,7 @@ from hyperguild.adapters.embedded.process import is_installed
 from hyperguild.tiny_fleet import tiny_fleet_dir
 
 pytestmark = [
+    pytest.mark.long,  # tests/unit/embedded tries the same with a keeper in reach
     pytest.mark.skipif(not is_installed(), reason="needs real inference: pip install xllamacpp gguf"),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked for in /proc"),
 ]
