@@ -54,16 +54,16 @@ async def preview(
         Message("user", request.task.rendered(), request.task.images),
     )
     tokens = sum(message.estimated_tokens() for message in messages)
+    situation = Situation(
+        chain,
+        task_tokens=tokens,
+        prompt_tokens=tokens,
+        has_images=bool(request.task.images),
+        breakers=breakers,
+        standings=standings,
+    )
     for tier in chain.tiers:
         state = states[tier.model.name]
-        situation = Situation(
-            chain,
-            task_tokens=tokens,
-            prompt_tokens=tokens,
-            has_images=bool(request.task.images),
-            breakers=breakers,
-            standings=standings,
-        )
         blocked = obstacle(situation, tier)
         rows.append(
             {
