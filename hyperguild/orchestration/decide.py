@@ -10,7 +10,7 @@ from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, VERDICT_TOKENS, C
 from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
-from hyperguild.resilience.budget import refusal
+from hyperguild.resilience.budget import refusals
 
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
@@ -63,12 +63,12 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Pass the tier over; record why. `refused` is the limit of `Situation.standings` that was in the way."""
+    """Pass the tier over; record why. `refused` are the limits in the way, where that is the cause."""
 
     tier: Tier
     cause: Cause
     reason: str
-    refused: Refusal | None = None
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +231,13 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
                 if cost is None
                 else f"{name} may cost up to ${cost:.3g}, and ${max(left, 0):.3g} of ${limit:.3g} is left"
             )
-            return Skip(tier, "budget", need)
+            own = Standing("run", "cost_usd", limit, situation.spent_usd)
+            return Skip(tier, "budget", need, (Refusal(own, cost),))
     if name in situation.breakers:
         return Skip(tier, "breaker_open", situation.breakers[name])
-    refused = refusal(worst_amount(situation.chain, tier, situation.prompt_tokens), situation.standings)
-    if refused is not None:
-        return Skip(tier, "budget", refused.text(name), refused)
+    refused = refusals(worst_amount(situation.chain, tier, situation.prompt_tokens), situation.standings)
+    if refused:
+        return Skip(tier, "budget", "; ".join(one.text(name) for one in refused), refused)
     window = situation.windows.get(name, tier.model.context_window)
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"

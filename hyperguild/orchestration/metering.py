@@ -13,6 +13,7 @@ from hyperguild.domain.limits import Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import ModelRequest
 from hyperguild.domain.usage import Usage, estimate_tokens
 from hyperguild.errors import BudgetRefusedError, StoreError
+from hyperguild.orchestration.remedies import remedy
 from hyperguild.ports import IdSource, Ledger
 from hyperguild.resilience.budget import Account
 
@@ -35,7 +36,7 @@ class RunMeter:
     """Watches over the calls of one run; implements `ports.Meter`.
 
     Its own tokens and those of the run that delegated it are kept in this process; what runs share is in the
-    ledger, where there are such limits. `refusal` is the last one, None where all was granted.
+    ledger, where there are such limits. `refusals` are those of the run's own calls.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class RunMeter:
         self._shared = shared
         self._ids = ids
         self._uncounted = Amount()
-        self.refusal: Refusal | None = None
+        self.refusals: list[Refusal] = []
 
     @classmethod
     def of_run(
@@ -124,7 +125,7 @@ class RunMeter:
 
     def _check(self, refused: Refusal | None) -> None:
         if refused is not None:
-            self.refusal = refused
+            self.refusals.append(refused)
             raise BudgetRefusedError(refused.text("this call"), hint=remedy(refused))
 
 
@@ -149,17 +150,3 @@ def most_usd(model: Model, prompt_tokens: int, output_tokens: int) -> float | No
     plain = model.cost_usd(usage)
     written = model.cost_usd(usage.model_copy(update={"cache_write_tokens": prompt_tokens}))
     return None if plain is None or written is None else max(plain, written)
-
-
-def remedy(refused: Refusal) -> str:
-    """Return what can be done about a refusal."""
-    standing = refused.standing
-    if refused.asked is None:
-        return "give the model a price in chains.yaml"
-    match standing.scope:
-        case "run":
-            return f"raise budget.{standing.unit} of the chain, or limits.run.{standing.unit}"
-        case "session":
-            return f"raise limits.session.{standing.unit} of chains.yaml, or begin another session"
-        case "day":
-            return f"raise limits.day.{standing.unit} of chains.yaml, or wait for the next day (UTC)"

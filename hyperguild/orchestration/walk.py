@@ -48,7 +48,8 @@ from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnde
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.feedback import fold, nonce_for
-from hyperguild.orchestration.metering import Payer, RunMeter, remedy
+from hyperguild.orchestration.metering import Payer, RunMeter
+from hyperguild.orchestration.remedies import after_exhaustion, remedies
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
 from hyperguild.ports import Approver, BreakerStore, Clock, EventSink, IdSource, SessionStore
 from hyperguild.verification.verifier import Verifier
@@ -127,7 +128,7 @@ class _Walk:
         self._emit = Emitter(sink, tools.clock, session_id=self._session_id, run_id=self._run_id)
         self._attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self._meter = self._own_meter(tools)
-        self._refused: Refusal | None = None
+        self._refused: list[Refusal] = []
         if self._meter is not None:
             tools = replace(tools, caller=tools.caller.metered(self._meter), meter=self._meter)
         self._tools = tools
@@ -205,7 +206,7 @@ class _Walk:
                 decision = decide(replace(situation, warm_state=known))
             match decision:
                 case Skip():
-                    self._refused = decision.refused or self._refused
+                    self._refused += decision.refused
                     await self._skip(decision, attempt_id, warm_state)
                 case Try():
                     pause = await self._try(self._plan(decision, attempt_id, prompt, warm_state))
@@ -245,7 +246,7 @@ class _Walk:
             raise ChainExhaustedError(
                 f"no answer was accepted: {self._causes()}",
                 result=result,
-                hint="`hyperguild sessions show last` shows every attempt",
+                hint=after_exhaustion(self._chain, self._attempts, self._tools.caller.breakers.again),
             )
         return result
 
@@ -576,9 +577,9 @@ class _Walk:
         budget = self._chain.budget
         if budget.seconds is not None and self._elapsed_s() >= budget.seconds:
             return "raise --deadline, or budget.seconds of the chain"
-        refused = self._refused or (None if self._meter is None else self._meter.refusal)
-        if refused is not None:
-            return remedy(refused)
+        refused = [*self._refused, *(() if self._meter is None else self._meter.refusals)]
+        if refused:
+            return remedies(refused)
         if any(attempt.cause == "budget" for attempt in self._attempts):
             return "raise --max-cost, or budget.cost_usd of the chain"
         return "raise budget.attempts of the chain"

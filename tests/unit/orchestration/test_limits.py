@@ -9,13 +9,14 @@ from builders import attempt, chain, cloud_model, local_model, tier
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.bootstrap import system_ids
-from hyperguild.domain.chain import Judge, VerifierSpec
+from hyperguild.domain.chain import Budget, Judge, VerifierSpec
 from hyperguild.domain.limits import Allotment, Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import Image, Message, ModelRequest
 from hyperguild.domain.usage import Price, Usage
 from hyperguild.errors import BudgetRefusedError, StoreError
 from hyperguild.orchestration.decide import GiveUp, Situation, Skip, Try, decide, worst_amount
-from hyperguild.orchestration.metering import IMAGE_TOKENS, Payer, RunMeter, most, remedy
+from hyperguild.orchestration.metering import IMAGE_TOKENS, Payer, RunMeter, most
+from hyperguild.orchestration.remedies import remedies, remedy
 
 DEAR = tier(0, cloud_model("dear", price=Price(3.0, 15.0), max_output_tokens=1000))
 LOCAL = tier(1, local_model("phi4"), verify=False)
@@ -28,8 +29,29 @@ def decision(*attempts: Any, **fields: Any) -> Any:
 
 def test_a_tier_that_cannot_fit_is_skipped_and_says_what_was_left() -> None:
     got = decision(standings=(DAY,), prompt_tokens=1000)
-    assert (got.tier, got.cause, got.refused) == (DEAR, "budget", Refusal(DAY, 0.018))
+    assert (got.tier, got.cause, got.refused) == (DEAR, "budget", (Refusal(DAY, 0.018),))
     assert got.reason == "the day's limit of $5: $0.01 left, dear may cost up to $0.018"
+
+
+def test_all_limits_that_refuse_a_tier_are_named_and_no_others() -> None:
+    session = Standing("session", "attempts", 2, spent=2)
+    roomy = Standing("session", "tokens", 10**9)
+    got = decision(standings=(session, roomy, DAY), prompt_tokens=1000)
+    assert got.refused == (Refusal(session, 1), Refusal(DAY, 0.018))
+    assert got.reason == (
+        "the session's limit of 2 attempts: 0 left; "
+        "the day's limit of $5: $0.01 left, dear may cost up to $0.018"
+    )
+    assert remedies([*got.refused, *got.refused]) == (
+        "raise limits.session.attempts of chains.yaml, or begin another session; "
+        "raise limits.day.cost_usd of chains.yaml, or wait for the next day (UTC)"
+    )
+
+
+def test_the_budget_of_the_chain_is_one_of_the_limits() -> None:
+    poor = chain(DEAR, LOCAL, budget=Budget(cost_usd=0.01))
+    (refused,) = decide(Situation(poor, prompt_tokens=1000)).refused  # type: ignore[union-attr]
+    assert remedy(refused) == "raise --max-cost, budget.cost_usd of the chain, or limits.run.cost_usd"
 
 
 def test_a_local_tier_is_never_over_a_limit_in_usd() -> None:
@@ -44,8 +66,7 @@ def test_tokens_and_attempts_hold_local_tiers_back_too() -> None:
     for standing in (Standing("run", "tokens", 5000), Standing("session", "attempts", 3, spent=3)):
         got = decision(skipped, standings=(standing,), warm_state="ready", prompt_tokens=1000)
         assert isinstance(got, Skip)
-        assert got.refused is not None
-        assert got.refused.standing is standing
+        assert [one.standing for one in got.refused] == [standing]
 
 
 def test_a_chain_that_a_limit_kept_from_an_answer_is_over_its_budget() -> None:
