@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from hyperguild.domain.patterns import LazyPattern, lazy
 from hyperguild.domain.secret_shapes import Shape, shape
 from hyperguild.domain.secret_values import (
     SHORTEST,
@@ -53,12 +54,12 @@ _NO_SECRET = frozenset(
     test""".split()  # noqa: SIM905
 ) - {"service", "test"}
 
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_HEAD = re.compile(r"[A-Za-z0-9_.-]{0,64}\Z")
-_SPACED = re.compile(r"(?:API|[Aa]pi|[Aa]ccess|[Ss]ecret|[Pp]rivate|[Aa]uth) \Z")
+_PARTS = lazy(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_HEAD = lazy(r"[A-Za-z0-9_.-]{0,64}\Z")
+_SPACED = lazy(r"(?:API|[Aa]pi|[Aa]ccess|[Ss]ecret|[Pp]rivate|[Aa]uth) \Z")
 _SPACED_MAX = 8
-_REST = re.compile(r"[A-Za-z0-9_-]{0,40}+")
-_OPERATOR = re.compile(
+_REST = lazy(r"[A-Za-z0-9_-]{0,40}+")
+_OPERATOR = lazy(
     r"(?P<close>\\?[\"'`]\]?|\]|\[[0-9]{0,4}\])?"
     r"(?P<annotation>[ \t]{0,2}:[ \t]{0,2}[&A-Za-z_][&A-Za-z0-9_.|\[\]' ]{0,40}?(?=[ \t]{0,2}=[^=]))?"
     r"(?P<gap>[ \t]{0,8}+)"
@@ -66,7 +67,7 @@ _OPERATOR = re.compile(
     r"|:=|=>|={1,3}|!={1,2}|:|>|\(|,|is:?(?=[ ])|(?=[^\s\"'`=:,>(]))"
     r"(?P<after>[ \t]{0,8}+)"
 )
-_VALUE = re.compile(
+_VALUE = lazy(
     r"[rbfuRBFU@]{0,2}(?:"
     r"\"(?P<double>(?:[^\"\\\n]|\\.){1,1024}+)\""
     r"|'(?P<single>(?:[^'\\\n]|\\.){1,1024}+)'"
@@ -75,20 +76,20 @@ _VALUE = re.compile(
     r"|(?P<bare>[^\s\"'`]{1,1024}+)"
 )
 _QUOTED = ("double", "single", "back", "escaped")
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,64}[=:][^=]")
+_ASSIGNMENT = lazy(r"[A-Za-z_][A-Za-z0-9_.-]{0,64}[=:][^=]")
 _LONG_VALUE = 128
 _QUOTES = frozenset("\"'`")
-_BARE_ENDS = re.compile(r"[,;&<>(){}\[\]|\\]")
-_ELEMENT = re.compile(r"(?P<value>[^<>\s]{1,512}+)</")
-_LINE_HEAD = re.compile(
+_BARE_ENDS = lazy(r"[,;&<>(){}\[\]|\\]")
+_ELEMENT = lazy(r"(?P<value>[^<>\s]{1,512}+)</")
+_LINE_HEAD = lazy(
     r"(?:[^\s:=]{1,100}[:-])?(?:[ ]{0,8}[0-9]{1,7}[:|\t-])?"  # of a search, of numbered lines
     r"[ \t]{0,16}(?:(?:[+>#$-]|//)[ \t]{0,4}){0,2}"  # of a diff, a quotation, a comment, a prompt
     r"(?:(?:export|set|ENV|ARG|-|-e|--env)[ \t]{1,4})?[\"']?"
 )
 _LINE_HEAD_MAX = 160
-_LINE_END = re.compile(r"[ \t\r]{0,16}(?:\n|\Z|#|\\[nr])")
-_LINE_BREAK = re.compile(r"\n|\\n")
-_ESCAPED = re.compile(r"\\[nrt]")
+_LINE_END = lazy(r"[ \t\r]{0,16}(?:\n|\Z|#|\\[nr])")
+_LINE_BREAK = lazy(r"\n|\\n")
+_ESCAPED = lazy(r"\\[nrt]")
 
 _BASIC = shape("basic", ("Basic ", "basic "), r"[Bb]asic[ ]{1,4}(?P<secret>[A-Za-z0-9+/]{6,1024}+={0,2})")
 _CURL = shape(
@@ -96,8 +97,8 @@ _CURL = shape(
     ("-u ", "--user "),
     r"--?u(?:ser)?[ ]{1,4}[\"']?[^\s:\"'$]{1,64}:(?P<secret>[^\s\"'$]{6,256}+)",
 )
-_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{40,}+[^A-Za-z0-9]{0,8}(?:\\n[^A-Za-z0-9]{0,8})?\Z")
+_KEY_END = lazy(r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LINE = lazy(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{40,}+[^A-Za-z0-9]{0,8}(?:\\n[^A-Za-z0-9]{0,8})?\Z")
 _KEY_CHARS = 16_384
 """No private key is longer in PEM."""
 
@@ -151,12 +152,12 @@ def _strings(one: Shape, text: str) -> Iterator[Span]:
 def _ends_of_keys(text: str) -> Iterator[Span]:
     """Yield the last lines of private keys whose beginning is not there: files are read in pieces."""
     done = 0
-    for match in _KEY_END.finditer(text):
+    for match in _KEY_END().finditer(text):
         *lines, mark = text[max(done, match.start() - _KEY_CHARS) : match.start()].split("\n")
         done = match.end()
         start, found = match.start() - len(mark), False
         for above, line in enumerate(reversed(lines)):
-            whole = _KEY_LINE.search(line) is not None
+            whole = _KEY_LINE().search(line) is not None
             if "-----BEGIN" in line or (above and not whole):  # the last one alone is shorter
                 break
             start, found = start - len(line) - 1, found or whole
@@ -171,10 +172,10 @@ def _is_basic(value: str) -> bool:
     except (binascii.Error, UnicodeDecodeError):
         return False
     password = said.partition(":")[2]
-    return ":" in said and said.isprintable() and bool(password) and not _FILLER.fullmatch(password)
+    return ":" in said and said.isprintable() and bool(password) and not _FILLER().fullmatch(password)
 
 
-_FILLER = re.compile(r"pass(?:word)?|<.*>|\$.*|\{.*\}|x{3,}|\*+")
+_FILLER = lazy(r"pass(?:word)?|<.*>|\$.*|\{.*\}|x{3,}|\*+")
 
 
 def _named(text: str, lowered: str) -> Iterator[Span]:
@@ -183,7 +184,7 @@ def _named(text: str, lowered: str) -> Iterator[Span]:
         if at < looked_at:
             continue  # the same name holds two roots
         start = at - len(_last(_HEAD, text, at, _NAME_MAX))
-        if 0 < start < at and _ESCAPED.match(text, start - 1):
+        if 0 < start < at and _ESCAPED().match(text, start - 1):
             start += 1  # the letter of an escaped line end
         end = _end(_REST, text, at)
         looked_at = end
@@ -205,7 +206,7 @@ def _roots(lowered: str) -> Iterator[int]:
 
 def _kind(name: str) -> NameKind | None:
     """Return what the name promises, None where it is not the name of a secret."""
-    parts = [part.lower() for part in _PARTS.findall(name)]
+    parts = [part.lower() for part in _PARTS().findall(name)]
     if not parts or any(part in _NO_SECRET for part in parts):
         return None
     if parts[-1] == "pass" or any(part.endswith(_PASSWORD_ENDS) for part in parts):
@@ -222,16 +223,16 @@ def _kind(name: str) -> NameKind | None:
 
 def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
     """Return where the value is that the name at `start` to `end` is given, None where it is no secret."""
-    operator = _OPERATOR.match(text, end)
+    operator = _OPERATOR().match(text, end)
     if operator is None:
         return None
     op, name = operator["op"], text[start:end]
     if operator["close"] and text[start - 2 : start] == "::":
         return None  # the name of a type: "AWS::ApiGateway::ApiKey"
     if op == ">":
-        element = _ELEMENT.match(text, operator.end()) if text[start - 1 : start] == "<" else None
+        element = _ELEMENT().match(text, operator.end()) if text[start - 1 : start] == "<" else None
         return _if_secret(text, element.span("value"), kind) if element and not operator["gap"] else None
-    value = _VALUE.match(text, operator.end())
+    value = _VALUE().match(text, operator.end())
     if value is None:
         return None
     quoted = next((group for group in _QUOTED if value[group] is not None), None)
@@ -241,7 +242,7 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
         return _if_secret(text, value.span(quoted), kind)
     if op in {"(", ","} or (op == "" and not (name.startswith("--") and operator["gap"])):
         return None
-    if len(value["bare"]) > _LONG_VALUE and _ASSIGNMENT.match(value["bare"]):
+    if len(value["bare"]) > _LONG_VALUE and _ASSIGNMENT().match(value["bare"]):
         return None  # looked at itself; each of many in a row would have all that follow for its value
     return _bare(text, value.span("bare"), kind, operator, start)
 
@@ -268,7 +269,7 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
         in_string = before in _QUOTES or text[name_start - 2 : name_start] == "\\n"
         return _of_env_line(text, span, kind, in_string=in_string)
     start, end = span
-    cut = _BARE_ENDS.search(text, start, end)
+    cut = _BARE_ENDS().search(text, start, end)
     if cut is not None:
         if cut[0] in "([{<" or cut.start() == start:
             return None  # an expression
@@ -278,7 +279,7 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
     if is_made_up(value) or is_reference(value):
         return None
     # A line of YAML or INI; an indented `password=x1` may be an argument in code.
-    alone = begins_line and (operator["op"] == ":" or before != " ") and _LINE_END.match(text, end)
+    alone = begins_line and (operator["op"] == ":" or before != " ") and _LINE_END().match(text, end)
     if kind == "password":
         drawn = is_password(value) and not value.isdigit()
         assigned = alone or (loud and before.isspace())
@@ -291,14 +292,14 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
 
 def _begins_line(text: str, at: int) -> bool:
     """Tell whether nothing but the marks of a listing stands before it on its line."""
-    head = _LINE_BREAK.split(text[max(0, at - _LINE_HEAD_MAX) : at])[-1]
-    return bool(_LINE_HEAD.fullmatch(head))
+    head = _LINE_BREAK().split(text[max(0, at - _LINE_HEAD_MAX) : at])[-1]
+    return bool(_LINE_HEAD().fullmatch(head))
 
 
 def _of_env_line(text: str, span: Span, kind: NameKind, *, in_string: bool) -> Span | None:
     value = text[slice(*span)].rstrip(";")
     if in_string:
-        value = _ESCAPED.split(value, maxsplit=1)[0].rstrip("\\")
+        value = _ESCAPED().split(value, maxsplit=1)[0].rstrip("\\")
     span = (span[0], span[0] + len(value))
     if value.endswith(","):
         return None  # an argument
@@ -307,11 +308,11 @@ def _of_env_line(text: str, span: Span, kind: NameKind, *, in_string: bool) -> S
     if kind == "password":
         return span
     if kind == "token":
-        return span if is_distinct(value) and not value.isdigit() and not _SNAKE.match(value) else None
+        return span if is_distinct(value) and not value.isdigit() and not _SNAKE().match(value) else None
     return span if is_random(value, SHORTEST_KEY) else None
 
 
-_SNAKE = re.compile(r"[a-z]+(?:[_.-][a-z]+)+$|/[\w./-]+$")
+_SNAKE = lazy(r"[a-z]+(?:[_.-][a-z]+)+$|/[\w./-]+$")
 
 
 def _changes(value: str) -> int:
@@ -320,12 +321,12 @@ def _changes(value: str) -> int:
     return sum(one != other for one, other in pairwise(kinds))
 
 
-def _last(pattern: re.Pattern[str], text: str, at: int, most: int) -> str:
+def _last(pattern: LazyPattern, text: str, at: int, most: int) -> str:
     """Return what the pattern, which ends in an end of text, finds just before `at`, in `most` characters."""
-    match = pattern.search(text[max(0, at - most) : at])
+    match = pattern().search(text[max(0, at - most) : at])
     return match[0] if match else ""
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
+def _end(pattern: LazyPattern, text: str, at: int) -> int:
+    match = pattern().match(text, at)
     return match.end() if match else at
