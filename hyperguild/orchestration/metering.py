@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,6 +47,7 @@ class RunMeter:
         self._shared = shared
         self._ids = ids
         self._uncounted = Amount()
+        self._unsettled: dict[str, Amount] = {}
         self.refusals: list[Refusal] = []
 
     @classmethod
@@ -85,6 +86,7 @@ class RunMeter:
         if self._shared is None:
             return own
         ledger, limits = self._shared
+        await self._settle_the_rest()
         shared = await ledger.standings(self._payer.session_id, limits)
         return (*own, *(one for one in shared if one.unit != "attempts" or not self._payer.delegated))
 
@@ -93,7 +95,8 @@ class RunMeter:
         """Reserve what the request may take at most, while the block sends it; then settle what it `used`.
 
         Entering raises `BudgetRefusedError` where a limit does not allow it, and `StoreError`. Where the
-        settling fails, the reservation stands in full until the attempt is on record.
+        settling fails, the reservation stands in full until it can be settled with the run's next one, or by
+        the next look at the standings.
         """
         key, attempts = self._ids.new_id(), self._uncounted.attempts
         ask = most(request, attempts)
@@ -106,6 +109,7 @@ class RunMeter:
                 asked.append(account)
             if self._shared is not None and _takes_of(ask, self._shared[1]):
                 ledger, limits = self._shared
+                await self._settle_the_rest()
                 in_ledger = True  # a reservation may be made though its caller was cancelled
                 refused = await ledger.reserve(self._payer.run_id, key, ask, limits)
                 in_ledger = refused is None
@@ -119,9 +123,31 @@ class RunMeter:
         finally:
             for account in asked:
                 account.settle(key, spent)
-            if in_ledger and self._shared is not None:
-                with suppress(StoreError):
-                    await self._shared[0].settle(key, self._payer.run_id, spent)
+            if in_ledger:
+                await self._settle(key, spent)
+
+    async def _settle_the_rest(self) -> None:
+        """Settle what could not be settled before, as far as that goes now.
+
+        Where the attempt is on record by now it counts twice, until the next one is or the run ends.
+        """
+        for key in tuple(self._unsettled):
+            spent = self._unsettled.pop(key, None)
+            if spent is not None and not await self._settle(key, spent):
+                return
+
+    async def _settle(self, key: str, spent: Amount) -> bool:
+        """Settle a reservation in the ledger; where the log cannot be written, later: return whether it was.
+
+        Not so where the caller is cancelled: the log goes on with what it has begun.
+        """
+        if self._shared is not None:
+            try:
+                await self._shared[0].settle(key, self._payer.run_id, spent)
+            except StoreError:
+                self._unsettled[key] = spent
+                return False
+        return True
 
     def _check(self, refused: Refusal | None) -> None:
         if refused is not None:

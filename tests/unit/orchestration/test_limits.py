@@ -117,7 +117,7 @@ class Books:
 
     def __init__(self, *standings: Standing, busy: bool = False) -> None:
         self._standings = standings
-        self._busy = busy
+        self.busy = busy
         self.told: list[tuple[str, Amount]] = []
 
     async def reserve(self, run_id: str, key: str, ask: Amount, limits: Limits) -> Refusal | None:
@@ -128,7 +128,7 @@ class Books:
     async def settle(self, key: str, run_id: str, used: Amount) -> None:
         del key
         self.told.append((f"{run_id} used", used))
-        if self._busy:
+        if self.busy:
             raise StoreError("the log is busy")
 
     async def standings(self, session_id: str | None, limits: Limits) -> tuple[Standing, ...]:
@@ -173,6 +173,25 @@ async def test_an_attempt_counts_with_its_first_call_and_a_busy_log_costs_no_ans
         async with meter.spending(REQUEST, Usage):
             pass
     assert [amount.attempts for told, amount in books.told if told == "r asks"] == [1, 0]
+
+
+async def test_what_a_busy_log_did_not_settle_is_settled_as_soon_as_it_can_be() -> None:
+    books = Books(busy=True)
+    meter = run_meter("r", None, books)
+    for used in (Usage(input_tokens=5), Usage(input_tokens=7)):
+        async with meter.spending(REQUEST, used.model_copy):
+            pass
+
+    def settled() -> list[int]:
+        return [amount.tokens for told, amount in books.told if told == "r used"]
+
+    assert settled() == [5, 5, 7], "once at its end, again before the next call"
+    books.busy = False
+    await meter.standings()
+    assert settled() == [5, 5, 7, 5, 7]
+    async with meter.spending(REQUEST, Usage):
+        pass
+    assert settled() == [5, 5, 7, 5, 7, 0], "nothing is settled twice"
 
 
 async def test_what_takes_nothing_of_a_limited_unit_is_not_written_down() -> None:
