@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from hyperguild.domain.patterns import LazyPattern, lazy
+from hyperguild.domain.secret_lists import below, by_commas, in_brackets
+from hyperguild.domain.secret_phrases import is_phrase, phrase_end
 from hyperguild.domain.secret_shapes import Shape, shape
 from hyperguild.domain.secret_values import (
     SHORTEST,
@@ -21,10 +23,12 @@ from hyperguild.domain.secret_values import (
     SHORTEST_TOKEN,
     NameKind,
     is_distinct,
+    is_given,
     is_made_up,
     is_password,
     is_random,
     is_reference,
+    is_technical,
     is_wordy,
 )
 
@@ -41,6 +45,9 @@ _KEY_ENDS = tuple(
 _BEFORE_KEY = frozenset(
     """api access secret private auth account shared encryption signing master service deploy storage
     app""".split()  # noqa: SIM905  # a list of them is three times as long
+)
+_BEFORE_TOKENS = frozenset(
+    "api access auth refresh bearer secret session bot github gitlab slack npm service deploy".split()  # noqa: SIM905
 )
 _NO_SECRET = frozenset(
     # What follows or precedes the word where the value is about a secret, or is no secret at all.
@@ -90,6 +97,13 @@ _LINE_HEAD_MAX = 160
 _LINE_END = lazy(r"[ \t\r]{0,16}(?:\n|\Z|#|\\[nr])")
 _LINE_BREAK = lazy(r"\n|\\n")
 _ESCAPED = lazy(r"\\[nrt]")
+
+_LABEL = lazy(r"[ \t]{0,16}(?:[-*>#][ \t]{1,4})?((?:[A-Za-z-]{2,15} ){1,4})")
+_CODE_WORDS = frozenset(
+    """let var val const private public protected readonly static final def fn func function override abstract
+    return case if else elif for while in new type yield await async print echo set raise throw""".split()  # noqa: SIM905
+)
+_CLAUSE_END = lazy(r"[.,;!)]{0,3}(?:\s|\Z)(?![ \t]{0,4}[a-z])")
 
 _BASIC = shape("basic", ("Basic ", "basic "), r"[Bb]asic[ ]{1,4}(?P<secret>[A-Za-z0-9+/]{6,1024}+={0,2})")
 _CURL = shape(
@@ -179,7 +193,7 @@ _FILLER = lazy(r"pass(?:word)?|<.*>|\$.*|\{.*\}|x{3,}|\*+")
 
 
 def _named(text: str, lowered: str) -> Iterator[Span]:
-    looked_at = -1
+    looked_at = listed = -1
     for at in _roots(lowered):
         if at < looked_at:
             continue  # the same name holds two roots
@@ -188,10 +202,16 @@ def _named(text: str, lowered: str) -> Iterator[Span]:
             start += 1  # the letter of an escaped line end
         end = _end(_REST, text, at)
         looked_at = end
-        kind = _kind(_last(_SPACED, text, start, _SPACED_MAX) + text[start:end])
+        name = _last(_SPACED, text, start, _SPACED_MAX) + text[start:end]
+        kind = _kind(name)
         span = None if kind is None else _value_of(text, start, end, kind)
         if span is not None:
             yield span
+            continue
+        several = kind or _kind_of_several(name)
+        if several is not None and at >= listed:  # what stands in a list is not looked through again
+            spans, listed = _list_of(text, end, several, plural=kind is None)
+            yield from spans
 
 
 def _roots(lowered: str) -> Iterator[int]:
@@ -221,6 +241,37 @@ def _kind(name: str) -> NameKind | None:
     return "key" if loud and parts[-1] in {"key", "pat"} else None
 
 
+def _kind_of_several(name: str) -> NameKind | None:
+    """Return what a name in the plural promises of each: `API_KEYS`, `access_tokens`, `passwords`."""
+    parts = [part.lower() for part in _PARTS().findall(name)]
+    last = parts[-1] if parts else ""
+    if not last.endswith(("keys", "tokens", "secrets", "passwords", "passphrases")):
+        return None
+    if last == "tokens" and not (len(parts) > 1 and parts[-2] in _BEFORE_TOKENS):
+        return None  # those of a text
+    return _kind(name[:-1])
+
+
+def _list_of(text: str, end: int, kind: NameKind, *, plural: bool) -> tuple[list[Span], int]:
+    """Return the secrets in what the name that ends at `end` is given, and where the look at it ended."""
+    operator = _OPERATOR().match(text, end)
+    if operator is None or operator["op"] not in {":", "=", ":=", "=>"}:
+        return [], end
+    at = operator.end()
+    if operator["op"] == ":" and (at == len(text) or text[at] in "\r\n#"):
+        return below(text, at, kind)
+    spans, ended = in_brackets(text, at, kind)
+    if ended > at or not plural:
+        return spans, ended
+    value = _VALUE().match(text, at)
+    if value is None:
+        return [], at
+    group = next((group for group in _QUOTED if value[group] is not None), "bare")
+    if group == "bare" and not (operator["op"] == "=" and at == end + 1 and text[end - 1].isupper()):
+        return [], at
+    return by_commas(text, value.span(group), kind), value.end()
+
+
 def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
     """Return where the value is that the name at `start` to `end` is given, None where it is no secret."""
     operator = _OPERATOR().match(text, end)
@@ -239,7 +290,8 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
     if quoted is not None:
         if op == "" or (op == "," and (not operator["close"] or is_wordy(value[quoted]))):
             return None
-        return _if_secret(text, value.span(quoted), kind)
+        phrase = kind == "password" and op not in {"(", ","} and is_phrase(value[quoted])
+        return value.span(quoted) if phrase else _if_secret(text, value.span(quoted), kind)
     if op in {"(", ","} or (op == "" and not (name.startswith("--") and operator["gap"])):
         return None
     if len(value["bare"]) > _LONG_VALUE and _ASSIGNMENT().match(value["bare"]):
@@ -248,15 +300,7 @@ def _value_of(text: str, start: int, end: int, kind: NameKind) -> Span | None:
 
 
 def _if_secret(text: str, span: Span, kind: NameKind) -> Span | None:
-    value = text[slice(*span)]
-    if is_made_up(value) or is_reference(value):
-        return None
-    fits = {
-        "password": is_password(value),
-        "token": is_random(value, SHORTEST_TOKEN),
-        "key": is_random(value, SHORTEST_KEY),
-    }
-    return span if fits[kind] else None
+    return span if is_given(text[slice(*span)], kind) else None
 
 
 def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_start: int) -> Span | None:
@@ -264,6 +308,10 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
     spaced = bool(operator["gap"] or operator["after"])
     begins_line = _begins_line(text, name_start)
     loud = operator["op"] == "=" and not spaced and text[name_start : operator.start()].isupper()
+    if kind == "password" and begins_line and operator["op"] in {":", "="}:
+        ended = phrase_end(text, span[0])
+        if ended is not None:
+            return span[0], ended
     before = text[name_start - 1 : name_start] if name_start else ""
     if loud and (begins_line or before in _QUOTES):
         in_string = before in _QUOTES or text[name_start - 2 : name_start] == "\\n"
@@ -282,7 +330,9 @@ def _bare(text: str, span: Span, kind: NameKind, operator: re.Match[str], name_s
     alone = begins_line and (operator["op"] == ":" or before != " ") and _LINE_END().match(text, end)
     if kind == "password":
         drawn = is_password(value) and not value.isdigit()
-        assigned = alone or (loud and before.isspace())
+        prose = operator["op"].startswith("is") and _ends_clause(text, end, value)
+        labelled = operator["op"] == ":" and _after_label(text, name_start) and _LINE_END().match(text, end)
+        assigned = alone or prose or labelled or (loud and before.isspace())
         code = value.isidentifier() and not assigned and _changes(value) < 2
         return span if drawn and not code else None
     if value.isalpha() and not alone:
@@ -294,6 +344,18 @@ def _begins_line(text: str, at: int) -> bool:
     """Tell whether nothing but the marks of a listing stands before it on its line."""
     head = _LINE_BREAK().split(text[max(0, at - _LINE_HEAD_MAX) : at])[-1]
     return bool(_LINE_HEAD().fullmatch(head))
+
+
+def _after_label(text: str, at: int) -> bool:
+    """Tell whether words of a label, and no code, stand before it on its line: `The root password: …`."""
+    head = _LINE_BREAK().split(text[max(0, at - _LINE_HEAD_MAX) : at])[-1]
+    label = _LABEL().fullmatch(head)
+    return label is not None and not _CODE_WORDS & set(label[1].lower().split())
+
+
+def _ends_clause(text: str, end: int, value: str) -> bool:
+    """Tell whether the clause ends with the value, which is neither an algorithm nor an encoding."""
+    return _CLAUSE_END().match(text, end) is not None and not is_technical(value)
 
 
 def _of_env_line(text: str, span: Span, kind: NameKind, *, in_string: bool) -> Span | None:

@@ -47,6 +47,10 @@ _RULE = lazy(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
 _WORDY = lazy(r"[A-Za-z]{0,24}[0-9]{0,6}$")
 _DIGIT = lazy(r"\d")
 _SEPARATORS = lazy(r"[-_./:@+ \\]+")
+_TECHNICAL = lazy(
+    r"(?i)(?:sha|md|base|utf|ucs|bcrypt|scrypt|argon|pbkdf|ripemd|blake|aes|rsa|des|ed|x|rfc|iso|ascii|latin"
+    r"|tls|ssl|oauth|http|ipv|sql|web|log|vt|v|s|ec|k|p|h)-?[0-9]"
+)
 _FILE = lazy(r"[^=+]*\.(?:pem|key|crt|cer|json|ya?ml|txt|env|py|js|ts|go|rs|java|toml|ini|p12|pfx|html?)$")
 
 
@@ -96,6 +100,24 @@ def is_password(value: str) -> bool:
         return False
     within = value[1:-1]
     return _DIGIT().search(value) is not None or any(char in within for char in "!@#$%^&*?~=+")
+
+
+def is_given(value: str, kind: NameKind) -> bool:
+    """Tell whether a value is the secret that a name of this kind promises."""
+    if is_made_up(value) or is_reference(value):
+        return False
+    match kind:
+        case "password":
+            return is_password(value)
+        case "token":
+            return is_random(value, SHORTEST_TOKEN)
+        case "key":
+            return is_random(value, SHORTEST_KEY)
+
+
+def is_technical(value: str) -> bool:
+    """Tell whether the value names an algorithm, an encoding or a version: `sha256`, `v2beta1`."""
+    return _TECHNICAL().match(value) is not None
 
 
 def entropy(value: str) -> float:
