@@ -47,7 +47,7 @@ from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.attempt import CANCELLED, AttemptPlan, AttemptUnderWay, Outcome, Pause
 from hyperguild.orchestration.decide import Accept, GiveUp, Probe, Situation, Skip, Try, decide, next_tier
 from hyperguild.orchestration.emitter import Emitter
-from hyperguild.orchestration.feedback import fold, nonce_for
+from hyperguild.orchestration.feedback import disarmed, fold, nonce_for
 from hyperguild.orchestration.metering import Payer, RunMeter
 from hyperguild.orchestration.remedies import after_exhaustion, remedies
 from hyperguild.orchestration.resume import Continuation, handed_in, prompt_record
@@ -507,7 +507,9 @@ class _Walk:
             policy = replace(policy, max_chars=min(policy.max_chars, room))
         # A nonce of its own each time: an earlier model has seen the one in its own prompt.
         nonce = nonce_for(self._task, self._attempts, self._tools.ids.nonce)
-        return fold(self._task, self._attempts, policy, nonce)
+        local = tier.model.label == "local"
+        attempts = disarmed(self._task, self._attempts) if local else self._attempts
+        return fold(self._task, attempts, policy, nonce)
 
     def _prompt(self, user_text: str) -> tuple[Message, ...]:
         request = self._request
