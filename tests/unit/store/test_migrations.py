@@ -27,7 +27,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def with_data(path: Path) -> Path:
     with closing(open_for_writing(path, program_version="1.0")) as connection:
-        connection.execute("INSERT INTO sessions VALUES ('s1', '2026-01-01T00:00:00.000Z', 'precious')")
+        connection.execute(
+            "INSERT INTO sessions (session_id, created_at, title) VALUES ('s1', '2026-01-01T00:00:00.000Z', 'precious')"
+        )
     return path
 
 
@@ -68,7 +70,7 @@ def test_an_older_file_is_backed_up_then_migrated(with_data: Path) -> None:
 
 def test_the_backup_holds_what_is_still_in_the_write_ahead_log(with_data: Path) -> None:
     with closing(sqlite3.connect(with_data)) as other:
-        other.execute("INSERT INTO sessions VALUES ('s2', '', 'in the log')")
+        other.execute("INSERT INTO sessions (session_id, created_at, title) VALUES ('s2', '', 'in the log')")
         other.commit()
         assert with_data.with_name("sessions.db-wal").stat().st_size > 0
         open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
