@@ -18,7 +18,7 @@ settings.load_profile("hyperguild")
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected out of garbage collections: going through it takes a quarter of all the time."""
+    """Leave what was collected out of garbage collections: to go through it takes a quarter of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
