@@ -22,6 +22,20 @@ from hyperguild.domain.records import (
     StoredRun,
     WarmState,
 )
+from hyperguild.domain.review import (
+    Activity,
+    AttemptRow,
+    Hit,
+    Label,
+    LabelValue,
+    Mark,
+    Page,
+    Pruned,
+    RecordedRun,
+    ReviewFilter,
+    RunFact,
+    RunRow,
+)
 from hyperguild.domain.tools import ToolCall, ToolSpec
 from hyperguild.domain.usage import Usage
 
@@ -236,6 +250,102 @@ class SessionStore(BreakerStore, Protocol):
 
     async def resolve_run(self, reference: str) -> str:
         """Return the run id for an id, a unique suffix, or `last`. Raises `UsageError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the database. Safe to call twice."""
+        ...
+
+
+class ReviewStore(Protocol):
+    """The session log as a place to look, judge and learn from. Raises `StoreError`.
+
+    Listings are newest first, in pages: `after` is that of the page before. Each page answers at once,
+    however large the log is.
+    """
+
+    async def sessions(
+        self, wanted: ReviewFilter, *, limit: int, after: str | None = None
+    ) -> Page[SessionSummary]:
+        """Return sessions that have a run that fits, by their newest run."""
+        ...
+
+    async def runs(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[RunRow]:
+        """Return runs that fit, delegated ones too."""
+        ...
+
+    async def attempts(
+        self, wanted: ReviewFilter, *, limit: int, after: str | None = None
+    ) -> Page[AttemptRow]:
+        """Return attempts that fit."""
+        ...
+
+    async def search(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[Hit]:
+        """Return where `wanted.text` (not blank) is found. Raises `UsageError` for a bad query.
+
+        All words must be there, in any order; "quoted words" in this order; a word that ends in * is a
+        beginning.
+        """
+        ...
+
+    async def run(self, run_id: str) -> StoredRun | None:
+        """Return one run with attempts and steps, or None."""
+        ...
+
+    async def session_runs(self, session_id: str) -> list[StoredRun]:
+        """Return a session's runs with attempts and steps, oldest first."""
+        ...
+
+    async def resolve_session(self, reference: str) -> str:
+        """Return the session that is meant, as `SessionStore` does. Raises `UsageError`."""
+        ...
+
+    async def resolve_run(self, reference: str) -> str:
+        """Return the run that is meant, as `SessionStore` does. Raises `UsageError`."""
+        ...
+
+    async def resolve_attempt(self, reference: str) -> str:
+        """Return the attempt id for an id, a unique suffix, or `RUN:N`, the Nth (from 1) attempt of a run.
+
+        A reference to a run alone (`last` too) means its best attempt, else its last. Raises `UsageError`.
+        """
+        ...
+
+    def run_facts(self, wanted: ReviewFilter) -> AsyncGenerator[Sequence[RunFact], None]:
+        """Yield the facts of all runs that fit, in batches, oldest first; delegated runs too."""
+        ...
+
+    def recorded_runs(self, wanted: ReviewFilter) -> AsyncGenerator[Sequence[RecordedRun], None]:
+        """Yield all runs that fit with task and answers, in batches, oldest first."""
+        ...
+
+    async def labels(self, attempt_ids: Sequence[str]) -> dict[str, tuple[Label, ...]]:
+        """Return all that was ever said of these attempts, oldest first."""
+        ...
+
+    async def label(self, attempt_id: str, value: LabelValue | None, *, reviewer: str, note: str) -> Label:
+        """Record what a reviewer says of an attempt; it takes the place of what they said before."""
+        ...
+
+    async def to_review(self, wanted: ReviewFilter, *, reviewer: str, limit: int) -> list[AttemptRow]:
+        """Return attempts with answers that the reviewer has not labelled, in no order: candidates.
+
+        Those accepted with the lowest scores, those refused with the highest, those whose label contradicts
+        their verdict, and the newest others: up to `limit` of each.
+        """
+        ...
+
+    async def activity(self, since: Mark | None) -> Activity:
+        """Return what happened since the mark; None begins now, with what is under way as `started`."""
+        ...
+
+    async def prune(
+        self, older_than: datetime, *, keep_labelled: bool, skills: Sequence[str] = (), dry_run: bool = False
+    ) -> Pruned:
+        """Delete runs that began before, and what belongs to them; none that are under way.
+
+        With `keep_labelled` runs with a labelled attempt stay. What is deleted is overwritten.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -17,7 +17,10 @@ def fill(connection: sqlite3.Connection, runs: int = RUNS, attempts: int = ATTEM
     """Write runs of a few sessions, each with attempts and steps as long as real ones."""
     for number in range(runs):
         session, at = f"session-{number // 3}", f"2026-02-01T00:{number % 60:02}:00.000Z"
-        connection.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, 'a task')", (session, at))
+        connection.execute(
+            "INSERT OR IGNORE INTO sessions (session_id, created_at, title) VALUES (?, ?, 'a task')",
+            (session, at),
+        )
         connection.execute(
             "INSERT INTO runs (run_id, session_id, schema_version, skill, chain, status, duration_ms, usage,"
             " images, created_at, lease_expires_at) VALUES (?, ?, 1, 's', 'c', ?, 0, '{}', 0, ?, ?)",

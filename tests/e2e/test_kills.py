@@ -100,7 +100,10 @@ def old_logs(folder: Path, number: int) -> None:
     folder.mkdir()
     first = folder / "0.db"
     with closing(open_for_writing(first, program_version="1.0", migrations=MIGRATIONS[:1])) as log:
-        log.execute("INSERT INTO sessions VALUES ('s', '2026-01-01T00:00:00.000Z', 'precious')")
+        log.execute(
+            "INSERT INTO sessions (session_id, created_at, title)"
+            " VALUES ('s', '2026-01-01T00:00:00.000Z', 'precious')"
+        )
     for copy in range(1, number):
         shutil.copy(first, folder / f"{copy}.db")
 

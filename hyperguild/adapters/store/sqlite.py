@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -25,6 +23,7 @@ from hyperguild.adapters.store.rows import (
     to_json,
     to_time,
 )
+from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.limits import Amount
@@ -35,7 +34,6 @@ from hyperguild.errors import StoreError, UsageError
 from hyperguild.ports import Clock
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
 
 _LONGEST_DAYS = 365_000
 """A thousand years: what is asked for beyond leads to dates that cannot be written."""
@@ -66,10 +64,8 @@ class SqliteSessionStore:
         self._clock = clock
         self._version = version
         self._process = ProcessId.own()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="session-log")
-        self._connection: sqlite3.Connection | None = None
-        self._closed = False
-        self.ledger = SqliteLedger(self._write, self._read, clock)
+        self._thread = StoreThread(path, "session-log")
+        self.ledger = SqliteLedger(self._thread.write, self._thread.read, clock)
 
     @classmethod
     async def open(
@@ -88,28 +84,24 @@ class SqliteSessionStore:
         `StoreError` and `StoreVersionError`. Cancelled, it leaves nothing open.
         """
         store = cls(path, RowWriter(scrubber, log), clock, version)
-        try:
-            await store._submit(store._connect_to_read if read_only else store._connect_to_write)
-        except BaseException:
-            await store.aclose()
-            raise
+        await store._thread.connect(store._connect_to_read if read_only else store._connect_to_write)
         return store
 
     async def start_run(self, run: RunStart) -> None:
         """Record a run as `running`, and its session where that is new."""
-        await self._write(lambda connection: self._start_run(connection, run))
+        await self._thread.write(lambda connection: self._start_run(connection, run))
 
     async def resume_run(self, run_id: str, lease_expires_at: datetime) -> None:
         """Record that a run which ended without an answer goes on, in this process. Raises `UsageError`."""
-        await self._write(lambda connection: self._resume_run(connection, run_id, lease_expires_at))
+        await self._thread.write(lambda connection: self._resume_run(connection, run_id, lease_expires_at))
 
     async def record_step(self, run_id: str, step: Step) -> None:
         """Record a finished step of an attempt that goes on."""
-        await self._write(lambda connection: self._record_step(connection, run_id, step))
+        await self._thread.write(lambda connection: self._record_step(connection, run_id, step))
 
     async def record_attempt(self, run_id: str, attempt: Attempt, steps: Sequence[Step]) -> None:
         """Record a finished attempt with its last steps, and add it to the run's totals."""
-        await self._write(lambda connection: self._record_attempt(connection, run_id, attempt, steps))
+        await self._thread.write(lambda connection: self._record_attempt(connection, run_id, attempt, steps))
 
     async def finish_run(self, result: RunResult, finished_at: datetime) -> None:
         """Record how the run ended; its attempts are recorded already."""
@@ -125,7 +117,7 @@ class SqliteSessionStore:
             release(connection, result.run_id)
             note_recorded(connection, result.run_id)
 
-        await self._write(work)
+        await self._thread.write(work)
 
     async def renew_lease(self, run_id: str, expires_at: datetime) -> None:
         """Say that the run's process is alive; nothing happens where the run has ended, or is another's."""
@@ -138,7 +130,7 @@ class SqliteSessionStore:
                 (to_time(expires_at), run_id, process.pid, process.host),
             )
 
-        await self._write(work)
+        await self._thread.write(work)
 
     async def sessions(self, *, limit: int) -> list[SessionSummary]:
         """Return the sessions with the newest runs, newest first."""
@@ -153,7 +145,7 @@ class SqliteSessionStore:
             ).fetchall()
             return [self._summary(connection, row) for row in rows]
 
-        return await self._read(work)
+        return await self._thread.read(work)
 
     async def session_runs(self, session_id: str) -> list[StoredRun]:
         """Return a session's runs with attempts and steps, oldest first."""
@@ -162,7 +154,7 @@ class SqliteSessionStore:
             rows = connection.execute(_RUNS_OF_SESSION, (session_id,)).fetchall()
             return [self._stored_run(connection, row) for row in rows]
 
-        return await self._read(work)
+        return await self._thread.read(work)
 
     async def run(self, run_id: str) -> StoredRun | None:
         """Return one run with attempts and steps, or None."""
@@ -171,76 +163,51 @@ class SqliteSessionStore:
             row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             return None if row is None else self._stored_run(connection, row)
 
-        return await self._read(work)
+        return await self._thread.read(work)
 
     async def resolve_session(self, reference: str) -> str:
         """Return the id of the session that an id, a suffix of its or a run's id, or `last` means.
 
         `last` is the session of the newest run; a suffix has at least 4 characters. Raises `UsageError`.
         """
-        return await self._read(lambda connection: find_session(connection, reference))
+        return await self._thread.read(lambda connection: find_session(connection, reference))
 
     async def resolve_run(self, reference: str) -> str:
         """Return the id of the run that an id, a suffix of at least 4 characters, or `last` means.
 
         Raises `UsageError`.
         """
-        return await self._read(lambda connection: find_run(connection, reference))
+        return await self._thread.read(lambda connection: find_run(connection, reference))
 
     async def breakers(self) -> list[BreakerRecord]:
         """Return the breakers that are kept, by endpoint and model."""
-        return await self._read(
+        return await self._thread.read(
             lambda connection: self._readable(lambda: read_breakers(connection), "breaker")
         )
 
     async def keep_breakers(self, records: Sequence[BreakerRecord], gone: Sequence[str]) -> None:
         """Keep these breakers, and forget those whose keys are `gone`, and those of long ago."""
         rows = [self._writer.breaker(record) for record in records]
-        await self._write(lambda connection: keep_breakers(connection, rows, gone, self._clock.now()))
+        await self._thread.write(lambda connection: keep_breakers(connection, rows, gone, self._clock.now()))
 
     async def aclose(self) -> None:
         """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""
-        if self._closed:
-            return
-        closing = self._submit(self._disconnect)
-        self._closed = True
-        self._thread.shutdown(wait=False)
-        await asyncio.shield(closing)
-
-    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        if self._closed:
-            raise StoreError(f"the session log {self._path} is closed")
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    async def _write(self, work: Work[T]) -> T:
-        writing = self._submit(lambda: self._transact("BEGIN IMMEDIATE", work))
-        # Where the caller is cancelled, nobody asks how it went; asyncio would complain of that on stderr.
-        writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(writing)
-
-    async def _read(self, work: Work[T]) -> T:
-        return await self._submit(lambda: self._transact("BEGIN", work))
+        await self._thread.aclose()
 
     # From here on, everything runs in the store's thread.
 
-    def _connect_to_read(self) -> None:
-        self._connection = open_for_reading(self._path, program_version=self._version)
+    def _connect_to_read(self) -> sqlite3.Connection:
+        return open_for_reading(self._path, program_version=self._version)
 
-    def _connect_to_write(self) -> None:
-        self._connection = open_for_writing(self._path, program_version=self._version)
-        self._transact("BEGIN IMMEDIATE", self._tidy)
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            with translated(self._path):
-                self._connection.close()
-            self._connection = None
-
-    def _transact(self, begin: str, work: Work[T]) -> T:
-        if self._connection is None:
-            raise StoreError(f"the session log {self._path} is closed")
-        with translated(self._path), transaction(self._connection, begin):
-            return work(self._connection)
+    def _connect_to_write(self) -> sqlite3.Connection:
+        connection = open_for_writing(self._path, program_version=self._version)
+        try:
+            with translated(self._path), transaction(connection, "BEGIN IMMEDIATE"):
+                self._tidy(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         running = connection.execute("SELECT * FROM runs WHERE status = 'running'").fetchall()
@@ -272,9 +239,17 @@ class SqliteSessionStore:
     def _start_run(self, connection: sqlite3.Connection, run: RunStart) -> None:
         row = self._writer.run(run, self._process)
         connection.execute(
-            "INSERT INTO sessions (session_id, created_at, title) VALUES (:id, :at, :title)"
-            " ON CONFLICT (session_id) DO NOTHING",
-            storable({"id": run.session_id, "at": row["created_at"], "title": self._writer.title(run.task)}),
+            "INSERT INTO sessions (session_id, created_at, title, newest_run_id)"
+            " VALUES (:id, :at, :title, :run) ON CONFLICT (session_id)"
+            " DO UPDATE SET newest_run_id = max(coalesce(newest_run_id, ''), :run)",
+            storable(
+                {
+                    "id": run.session_id,
+                    "at": row["created_at"],
+                    "title": self._writer.title(run.task),
+                    "run": run.run_id,
+                }
+            ),
         )
         _insert(connection, "runs", row)
 
@@ -318,14 +293,17 @@ class SqliteSessionStore:
         self, connection: sqlite3.Connection, run_id: str, attempt: Attempt, steps: Sequence[Step]
     ) -> None:
         self._require_own(connection, run_id)
-        run = connection.execute("SELECT usage, cost_usd FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        run = connection.execute(
+            "SELECT usage, cost_usd, skill, chain FROM runs WHERE run_id = ?", (run_id,)
+        ).fetchone()
         usage = read_usage(run["usage"]) + attempt.whole_usage
         cost_usd = total_cost_usd([run["cost_usd"], *attempt.costs_usd])
         connection.execute(
             "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
             (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
         )
-        _insert(connection, "attempts", self._writer.attempt(run_id, attempt))
+        of_run = {"skill": run["skill"], "chain": run["chain"]}
+        _insert(connection, "attempts", self._writer.attempt(run_id, attempt) | of_run)
         for step in steps:
             _insert(connection, "steps", self._writer.step(run_id, step))
         note_recorded(connection, run_id)

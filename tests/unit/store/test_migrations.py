@@ -27,7 +27,10 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def with_data(path: Path) -> Path:
     with closing(open_for_writing(path, program_version="1.0")) as connection:
-        connection.execute("INSERT INTO sessions VALUES ('s1', '2026-01-01T00:00:00.000Z', 'precious')")
+        connection.execute(
+            "INSERT INTO sessions (session_id, created_at, title)"
+            " VALUES ('s1', '2026-01-01T00:00:00.000Z', 'precious')"
+        )
     return path
 
 
@@ -58,8 +61,8 @@ def test_a_new_file_has_the_newest_version_and_no_backup(path: Path) -> None:
 def test_an_older_file_is_backed_up_then_migrated(with_data: Path) -> None:
     open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
     backup = with_data.with_name(f"sessions.db.bak-v{NEWEST}")
-    assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious", None)]
-    assert sessions(backup) == [("s1", "2026-01-01T00:00:00.000Z", "precious")]
+    assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious", None, None)]
+    assert sessions(backup) == [("s1", "2026-01-01T00:00:00.000Z", "precious", None)]
     assert (version(with_data), version(backup)) == (NEWEST + 1, NEWEST)
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
@@ -68,7 +71,7 @@ def test_an_older_file_is_backed_up_then_migrated(with_data: Path) -> None:
 
 def test_the_backup_holds_what_is_still_in_the_write_ahead_log(with_data: Path) -> None:
     with closing(sqlite3.connect(with_data)) as other:
-        other.execute("INSERT INTO sessions VALUES ('s2', '', 'in the log')")
+        other.execute("INSERT INTO sessions (session_id, created_at, title) VALUES ('s2', '', 'in the log')")
         other.commit()
         assert with_data.with_name("sessions.db-wal").stat().st_size > 0
         open_for_writing(with_data, program_version="2.0", migrations=NEXT).close()
@@ -88,7 +91,7 @@ def test_a_migration_that_fails_changes_nothing(with_data: Path) -> None:
     with pytest.raises(StoreError, match="refused a statement: no such table: nowhere"):
         open_for_writing(with_data, program_version="2.0", migrations=BROKEN)
     assert version(with_data) == NEWEST
-    assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious")]
+    assert sessions(with_data) == [("s1", "2026-01-01T00:00:00.000Z", "precious", None)]
 
 
 def test_a_newer_file_names_both_versions_and_programs(with_data: Path) -> None:

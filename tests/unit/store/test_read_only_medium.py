@@ -45,7 +45,7 @@ def folder() -> Iterator[Path]:
 def test_reading_works_and_writing_says_why_not(folder: Path) -> None:
     path = folder / "sessions.db"
     connection = open_for_writing(path, program_version="1")
-    connection.execute("INSERT INTO sessions VALUES ('s1', '', 'precious')")
+    connection.execute("INSERT INTO sessions (session_id, created_at, title) VALUES ('s1', '', 'precious')")
     connection.execute(
         "INSERT INTO breakers (key, endpoint, failures, openings, error, changed_at)"
         " VALUES ('k', 'swap', 1, 0, '', '2026-01-01T00:00:00Z')"

@@ -281,4 +281,5 @@ def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "steps": False,
         "breakers": False,
         "reservations": False,
+        "labels": False,
     }

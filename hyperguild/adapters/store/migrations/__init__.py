@@ -16,6 +16,7 @@ from hyperguild.adapters.store.migrations import (
     m0004_breakers,
     m0005_reservations,
     m0006_sums,
+    m0007_review,
 )
 
 
@@ -39,5 +40,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("breakers", m0004_breakers.STATEMENTS, done=m0004_breakers.DONE),
     Migration("reservations", m0005_reservations.STATEMENTS, done=m0005_reservations.DONE),
     Migration("sums", m0006_sums.STATEMENTS, done=m0006_sums.DONE),
+    Migration("review", m0007_review.STATEMENTS, done=m0007_review.DONE),
 )
 """Number n stands at index n - 1."""
