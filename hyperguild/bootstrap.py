@@ -37,8 +37,9 @@ from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.redacting import RedactingClient
 from hyperguild.inference.redaction import Redactor
+from hyperguild.orchestration.context import NO_LIMITS, Tools
 from hyperguild.orchestration.resume import Continuation
-from hyperguild.orchestration.walk import NO_LIMITS, Tools, walk
+from hyperguild.orchestration.walk import walk
 from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore, Tool
 
 if TYPE_CHECKING:

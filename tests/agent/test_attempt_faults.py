@@ -17,7 +17,8 @@ from hyperguild.domain.messages import Finish, TextDelta, ToolCallDelta
 from hyperguild.domain.records import Attempt, Step
 from hyperguild.errors import BadRequestError, ConnectError
 from hyperguild.inference.call import ModelCaller
-from hyperguild.orchestration.attempt import AttemptPlan, AttemptUnderWay
+from hyperguild.orchestration.attempt import AttemptUnderWay
+from hyperguild.orchestration.attempt_terms import AttemptPlan
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.verification.verifier import Verifier
 
