@@ -13,20 +13,18 @@ from hyperguild.agent.asking import Asking, AskingTools, Tripped
 from hyperguild.agent.conversation import Conversation
 from hyperguild.agent.corrections import Correct, TripPolicy
 from hyperguild.agent.detectors import Detectors, Trip
+from hyperguild.agent.interjections import Interjections
 from hyperguild.agent.open_step import OpenStep
 from hyperguild.agent.resumption import CONTINUE
 from hyperguild.agent.routing import ToolRouting, is_two_stage
-from hyperguild.agent.steering import Decision, Steering
+from hyperguild.agent.steering import Steering
 from hyperguild.agent.summarising import StepBudget, Summariser, SummaryTerms, SummaryTools
 from hyperguild.agent.terms import Allowance, Left, LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.transcript import repaired
 from hyperguild.agent.watch import (
     HookFailed,
-    Injected,
     KeptStep,
     LoopWatch,
-    Origin,
-    Replaced,
 )
 from hyperguild.domain.messages import (
     Completion,
@@ -76,6 +74,7 @@ class AgentLoop:
             self._conversation,
             self._steps,
         )
+        self._interjections = Interjections(self._conversation, watch, tools.ids, self._summaries.forget)
         self._others = Asides(
             AsideTools(tools.caller, tools.clock, tools.ids, watch, tools.models),
             AsideTerms(replace(request.retry, retries=0), self._allowance.limits, self._allowance.left_usd),
@@ -129,7 +128,7 @@ class AgentLoop:
     def left(self) -> Left:
         """Return what may be used on behalf of the attempt now; what a next step may cost is set aside."""
         left_usd = self._allowance.left_usd()
-        next_cost = self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
+        next_cost = self._next_cost_usd()
         spare_usd = None if left_usd is None else max(left_usd - (next_cost or 0.0), 0.0)
         return Left(self._allowance.left_s(), spare_usd)
 
@@ -174,7 +173,7 @@ class AgentLoop:
         if resume.paused:
             self._completed = self._conversation.last_completion()
         if self._parts and self._conversation.messages[-1].role == "assistant":
-            self._inject(CONTINUE)
+            self._interjections.inject(CONTINUE)
         return None
 
     def _out_of_budget(self) -> LoopEnd | None:
@@ -185,10 +184,14 @@ class AgentLoop:
         if left_s is not None and left_s <= 0:
             return self._cut_short("the deadline of the run passed in the middle of the attempt")
         left_usd = self._allowance.left_usd()
-        next_cost = self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
+        next_cost = self._next_cost_usd()
         if left_usd is not None and next_cost and next_cost > left_usd:
             return self._cut_short("the budget of the run does not allow another step")
         return None
+
+    def _next_cost_usd(self) -> float | None:
+        """Return what the next step may cost at most; None where nobody knows."""
+        return self._request.model.worst_cost_usd(self._summaries.estimate(self._routing.offer()[0]))
 
     def _cut_short(self, why: str) -> LoopEnd:
         if self._parts:  # the answer is there, but for its end
@@ -226,7 +229,7 @@ class AgentLoop:
     async def _before_step(self) -> None:
         replaced = await self._steering.before_step(self._conversation.messages)
         if replaced is not None:
-            self._replace(replaced)
+            self._interjections.replace(replaced)
 
     async def _steered(self, end: LoopEnd | None) -> LoopEnd | None:
         """Let the hooks see the step that was answered; return the end, if that is what it comes to."""
@@ -237,7 +240,7 @@ class AgentLoop:
         decision = await self._steering.after_step(
             completion, self._conversation.messages, self._others.generate
         )
-        self._carry_out(decision)
+        self._interjections.carry_out(decision)
         if end is not None and end.cause is not None:
             return end
         if decision.stops:
@@ -247,27 +250,14 @@ class AgentLoop:
         told = None if decision.goes_on else await self._steering.on_stop(end.text)
         if told is not None:
             self._not_yet = clipped_tail(told, NOT_YET_CHARS)
-            self._inject(told, "hook")
+            self._interjections.inject(told, "hook")
         if told is None and not decision.goes_on:
             return end
         if self._conversation.messages[-1].role == "assistant":
-            self._inject(GO_ON, "hook")
+            self._interjections.inject(GO_ON, "hook")
         self._said = end.text
         self._parts.forget()  # what comes now is another answer
         return None
-
-    def _carry_out(self, decision: Decision) -> None:
-        if decision.replaced is not None:
-            self._replace(decision.replaced)
-        for message in decision.appended:
-            self._watch.observe(Injected(message, "hook"))
-        if decision.appended:
-            self._conversation.append(decision.appended, self._ids.new_id)
-
-    def _replace(self, messages: Sequence[Message]) -> None:
-        self._watch.observe(Replaced(len(messages), "hook"))
-        self._conversation.replace(messages, self._ids.new_id)
-        self._summaries.forget()
 
     async def _act(self, step: OpenStep, completion: Completion, offered: Sequence[str]) -> LoopEnd | None:
         """Execute the calls of an answer."""
@@ -289,7 +279,7 @@ class AgentLoop:
             await self._keep()
             return LoopEnd(completion.text, "tool_calls", pending=batch.pending)
         if cut_off:
-            self._inject(CALL_CUT_OFF)
+            self._interjections.inject(CALL_CUT_OFF)
         if batch.stopped_by is not None:
             await self._keep()
             return LoopEnd(batch.stopped_by.text, "stop")
@@ -307,13 +297,13 @@ class AgentLoop:
         paused = completion.finish_reason == "paused"  # it gets its turn back as it is, and goes on
         if paused or self._parts.may_go_on(completion):
             if not paused:
-                self._inject(CONTINUE)
+                self._interjections.inject(CONTINUE)
             await self._keep()
             self._parts.add(completion)
             return None
         correction = self._routing.correct_prose()
         if correction is not None and completion.finish_reason == "stop":
-            self._inject(correction)
+            self._interjections.inject(correction)
             await self._keep()
             self._parts.forget()  # it asks for the whole answer again
             return None
@@ -332,7 +322,7 @@ class AgentLoop:
         decision = self._trips.take(trip, self._last_text())
         self._detectors.reset()
         if isinstance(decision, Correct):
-            self._inject(decision.message)
+            self._interjections.inject(decision.message)
             await self._keep()
             self._parts.forget()  # what comes now does not continue what was corrected
             return None
@@ -353,10 +343,6 @@ class AgentLoop:
             sources=completion.sources,
         )
 
-    def _inject(self, text: str, origin: Origin = "loop") -> None:
-        self._watch.observe(Injected(Message("user", text), origin))
-        self._conversation.inject(text)
-
     def _with_last_text(self, why: str) -> str:
         text = self._last_text()
         return f"{why}; its last text: {text}" if text else why
@@ -372,17 +358,8 @@ class AgentLoop:
         step = self._open
         if step is None:
             return
-        kept = KeptStep(
-            position=step.position,
-            anew=self._conversation.anew,
-            messages=self._conversation.take(),
-            usage=step.usage,
-            duration_ms=round((self._clock.monotonic() - step.began) * 1000),
-            began_at=step.began_at,
-            model=self._request.model.name,
-            finish_reason=step.finish_reason,
-            pending=step.pending,
-        )
+        anew, now = self._conversation.anew, self._clock.monotonic()
+        kept = step.kept(self._request.model.name, self._conversation.take(), now, anew=anew)
         self._said = self.text
         self._spent, self._open = self._spent + step.usage, None
         await self._watch.keep(kept)

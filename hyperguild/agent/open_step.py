@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hyperguild.agent.watch import KeptStep
 from hyperguild.domain.messages import FinishReason, Message
 from hyperguild.domain.text import clipped_tail
 from hyperguild.domain.tools import ToolCall
@@ -43,3 +44,17 @@ class OpenStep:
         """Return what it has said so far."""
         reasoning = clipped_tail("".join(self.reasoning), REASONING_KEPT_CHARS)
         return Message("assistant", "".join(self.text), reasoning=reasoning)
+
+    def kept(self, model: str, messages: tuple[Message, ...], now: float, *, anew: bool) -> KeptStep:
+        """Return it as it goes on record, with what was said and heard in it; `now` is its end."""
+        return KeptStep(
+            position=self.position,
+            anew=anew,
+            messages=messages,
+            usage=self.usage,
+            duration_ms=round((now - self.began) * 1000),
+            began_at=self.began_at,
+            model=model,
+            finish_reason=self.finish_reason,
+            pending=self.pending,
+        )

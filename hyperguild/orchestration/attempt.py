@@ -90,11 +90,6 @@ class AttemptUnderWay:
             self._emit.warn(verdict.warning)
         return self._ended(Outcome.of(verdict))
 
-    async def run(self, verifier: Verifier) -> Attempt | Pause:
-        """Generate and verify, one after the other."""
-        reached = await self.generate()
-        return await self.verify(verifier, reached) if isinstance(reached, LoopEnd) else reached
-
     def record(self, outcome: Outcome) -> Attempt:
         """Return the attempt with what is known by now."""
         plan, observed, verification = self.plan, self._observer, self._verification

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from hyperguild.agent.terms import LoopTools
+from hyperguild.agent.terms import LoopEnd, LoopTools
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.domain.records import Attempt, ErrorInfo
 from hyperguild.errors import StoreError
@@ -23,7 +23,7 @@ from hyperguild.verification.verifier import Verifier
 
 
 class OpenAttempt:
-    """An attempt in its workplace: `conclude` it once."""
+    """An attempt in its workplace: `generate`, then `conclude`; between the two another one may begin."""
 
     def __init__(
         self, under_way: AttemptUnderWay, place: Workplace, record: RunRecord, emit: Emitter
@@ -32,34 +32,43 @@ class OpenAttempt:
         self._place = place
         self._record = record
         self._emit = emit
+        self._is_over = False
 
-    async def conclude(self, verifier: Verifier) -> Pause | None:
+    async def generate(self) -> LoopEnd | Attempt | Pause:
+        """Return an answer that is to be verified; or how the attempt ended, or pauses, without one."""
+        return await self._under_way.generate()
+
+    async def conclude(self, reached: LoopEnd | Attempt | Pause, verifier: Verifier) -> Pause | None:
         """Bring it to its end, put it on record and settle its work; or return why it pauses.
 
-        Raises `StoreError` where it cannot be recorded: what it changed is then put aside. Cancelling records
-        it as cancelled.
+        Raises `StoreError` where it cannot be recorded: what it changed is then put aside.
         """
-        under_way = self._under_way
-        try:
-            attempt = await under_way.run(verifier)
-        except asyncio.CancelledError:
-            self._record.cancelled = True
-            await self._put_on_record(under_way.record(CANCELLED))
+        if isinstance(reached, LoopEnd):
+            reached = await self._under_way.verify(verifier, reached)
+        if isinstance(reached, Pause):
+            self._is_over = True
             await self._place.settle(accepted=None)
-            raise
-        except StoreError as error:
-            self._record.attempts.append(under_way.record(_cut_off_by(error)))
-            await self._place.settle(accepted=None)
-            raise
-        if isinstance(attempt, Pause):
-            await self._place.settle(accepted=None)
-            return attempt
-        await self._put_on_record(attempt)
-        await self._place.settle(accepted=attempt.verdict == "accept")
+            return reached
+        await self._put_on_record(reached)
+        await self._place.settle(accepted=reached.verdict == "accept")
         return None
+
+    async def cancelled(self) -> None:
+        """Record it as cancelled, unless it has come to its end; what it changed is put aside."""
+        if not self._is_over:
+            self._record.cancelled = True
+            await self._put_on_record(self._under_way.record(CANCELLED))
+            await self._place.settle(accepted=None)
+
+    async def cut_off(self, error: StoreError) -> None:
+        """Count it as cut off, unless it has come to its end; what it changed is put aside."""
+        if not self._is_over:
+            self._record.attempts.append(self._under_way.record(_cut_off_by(error)))
+            await self._place.settle(accepted=None)
 
     async def _put_on_record(self, attempt: Attempt) -> None:
         """Record the attempt; where that fails, what it changed is not merged but put aside."""
+        self._is_over = True
         try:
             await self._record.add(attempt, self._under_way.open_steps, self._emit)
         except StoreError:
@@ -79,7 +88,8 @@ class Attempting:
     async def open(self, plan: AttemptPlan, emit: Emitter) -> AsyncGenerator[OpenAttempt, None]:
         """Open a workplace for what is planned, and the attempt in it. Nothing is asked of a model yet.
 
-        Raises `UsageError` where the work directory cannot be used, and `StoreError`.
+        Where the block is cancelled, the attempt is recorded as cancelled; where the log fails in it, it
+        counts as cut off. Raises `UsageError` where the work directory cannot be used, and `StoreError`.
         """
         run, tools = self._run, self._run.tools
         began = tools.clock.monotonic()
@@ -95,7 +105,15 @@ class Attempting:
             loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids, hooks, tools.models)
             under_way = AttemptUnderWay(plan, emit, loop_tools, self._record.keep_step)
             await self._delegating.count_earlier(under_way, self._record.attempts)
-            yield OpenAttempt(under_way, place, self._record, emit)
+            attempt = OpenAttempt(under_way, place, self._record, emit)
+            try:
+                yield attempt
+            except asyncio.CancelledError:
+                await attempt.cancelled()
+                raise
+            except StoreError as error:
+                await attempt.cut_off(error)
+                raise
 
     async def _taken_up(self, plan: AttemptPlan, place: Workplace) -> AttemptPlan:
         """Fit what goes on to what it finds. What it has not been told before is durable beforehand."""

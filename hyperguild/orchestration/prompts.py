@@ -8,6 +8,7 @@ from dataclasses import replace
 from hyperguild.domain.chain import Tier
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import Attempt
+from hyperguild.domain.run import RunRequest
 from hyperguild.domain.usage import CHARS_PER_TOKEN
 from hyperguild.orchestration.context import RunContext
 from hyperguild.orchestration.feedback import fold, nonce_for
@@ -19,7 +20,7 @@ class Prompts:
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self.task = run.request.task.rendered()
-        self.task_tokens = tokens_of(self._prompt(self.task))
+        self.task_tokens = tokens_of(prompt(run.request, self.task))
 
     def of_tier(self, tier: Tier, attempts: Sequence[Attempt]) -> tuple[Message, ...]:
         """Return the prompt of a tier after these attempts; feedback leaves room in its window."""
@@ -30,15 +31,16 @@ class Prompts:
             policy = replace(policy, max_chars=min(policy.max_chars, room))
         # A nonce of its own each time: an earlier model has seen the one in its own prompt.
         nonce = nonce_for(self.task, attempts, tools.ids.nonce)
-        return self._prompt(fold(self.task, attempts, policy, nonce))
+        return prompt(self._run.request, fold(self.task, attempts, policy, nonce))
 
-    def _prompt(self, user_text: str) -> tuple[Message, ...]:
-        request = self._run.request
-        return (
-            Message("system", request.system_prompt),
-            *request.history,
-            Message("user", user_text, request.task.images),
-        )
+
+def prompt(request: RunRequest, task: str) -> tuple[Message, ...]:
+    """Return the prompt of a request whose task is told in these words."""
+    return (
+        Message("system", request.system_prompt),
+        *request.history,
+        Message("user", task, request.task.images),
+    )
 
 
 def tokens_of(prompt: Sequence[Message]) -> int:

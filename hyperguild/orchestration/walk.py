@@ -143,7 +143,7 @@ class _Walk:
             case Try():
                 plan = self._plan(told, attempt_id, prompt, warm_state)
                 async with self._attempting.open(plan, emit) as attempt:
-                    return await attempt.conclude(self._verifier)
+                    return await attempt.conclude(await attempt.generate(), self._verifier)
         return None
 
     async def _apply_what_was_accepted(self) -> None:
