@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, VERDICT_TOKENS, Chain, Judge, Model, Tier
+from hyperguild.agent.detectors import TripKind
+from hyperguild.domain.chain import Chain, Judge, Model, Tier
 from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
 from hyperguild.resilience.budget import refusals
+
+UNANSWERED: frozenset[Cause] = frozenset(get_args(TripKind))
+"""Causes of an escalation in which a detector stopped the attempt: its last text is no answer."""
 
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
@@ -125,10 +129,11 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
     """Return the refused attempt to fall back on: the highest score, a later one before an earlier.
 
     An answer of the last tier that was tried, for which no verifier could be had, comes before all: nobody
-    refused it.
+    refused it. What an attempt said that a detector stopped is no answer.
     """
     tried = [attempt for attempt in attempts if attempt.verdict != "skip"]
-    refused = [attempt for attempt in tried if attempt.verdict == "escalate" and attempt.answer]
+    answered = [attempt for attempt in tried if attempt.answer and attempt.cause not in UNANSWERED]
+    refused = [attempt for attempt in answered if attempt.verdict == "escalate"]
     if not refused:
         return None
     if refused[-1] is tried[-1] and refused[-1].cause in UNJUDGED:
@@ -138,7 +143,7 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
 
 def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None:
     """Return the most that one try of the tier may cost in USD, its verdict included; None: nobody knows."""
-    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = tier.model.most_output_tokens
     answer = tier.model.worst_cost_usd(prompt_tokens)
     judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
     if answer is None or judge is None:
@@ -150,17 +155,17 @@ def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None
 
 def worst_amount(chain: Chain, tier: Tier, prompt_tokens: int) -> Amount:
     """Return the most that one try of the tier may take, its verdict included."""
-    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = tier.model.most_output_tokens
     tokens = prompt_tokens + output
     judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
     if judge is not None:
-        verdict = max(model.max_output_tokens or VERDICT_TOKENS for model in judge.models)
+        verdict = max(model.most_output_tokens for model in judge.models)
         tokens += judge.votes * (prompt_tokens + output + verdict)
     return Amount(worst_cost_usd(chain, tier, prompt_tokens), tokens, attempts=1)
 
 
 def _verdict_cost_usd(model: Model, judge: Judge, prompt_tokens: int) -> float | None:
-    output = model.max_output_tokens or VERDICT_TOKENS
+    output = model.most_output_tokens
     usage = Usage(input_tokens=judge.votes * prompt_tokens, output_tokens=judge.votes * output)
     return model.cost_usd(usage)
 

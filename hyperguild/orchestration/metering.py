@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from hyperguild.agent.gauge import TokenGauge
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Model
+from hyperguild.domain.chain import Model
 from hyperguild.domain.limits import Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import ModelRequest
 from hyperguild.domain.usage import Usage, estimate_tokens
@@ -166,7 +166,7 @@ def most(request: ModelRequest, attempts: int = 0) -> Amount:
     prompt += IMAGE_TOKENS * sum(len(message.images) for message in request.messages)
     if request.response_schema is not None:
         prompt += estimate_tokens(str(request.response_schema))
-    output = request.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = request.model.most_output_tokens
     return Amount(most_usd(request.model, prompt, output), prompt + output, attempts)
 
 
