@@ -1,0 +1,163 @@
+"""The session log as a place to look, judge and learn from: `ReviewStore` over an SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+from hyperguild import __version__
+from hyperguild.adapters.store import listing
+from hyperguild.adapters.store.connection import open_for_reading, open_for_writing
+from hyperguild.adapters.store.facts import BATCH, recorded_runs
+from hyperguild.adapters.store.reading import LogReader
+from hyperguild.adapters.store.references import find_attempt, find_run, find_session
+from hyperguild.adapters.store.thread import StoreThread
+from hyperguild.domain.records import SessionSummary, StoredRun
+from hyperguild.domain.review import AttemptRow, Hit, Page, RecordedRun, ReviewFilter, RunFact, RunRow
+from hyperguild.domain.secrets import Scrubber
+from hyperguild.errors import UsageError
+from hyperguild.ports import Clock, IdSource
+
+T = TypeVar("T")
+
+
+class SqliteReviewStore:
+    """Looks back at the session log; implements `ports.ReviewStore`. Made by `open`.
+
+    Every method is one transaction in the store's thread (each batch of a generator is one), and raises
+    `StoreError`. Notes of reviewers are scrubbed. `interrupted` are also runs whose process is gone and that
+    are not marked so yet.
+    """
+
+    def __init__(self, path: Path, scrubber: Scrubber, clock: Clock, ids: IdSource, version: str) -> None:
+        self._path = path
+        self._scrubber = scrubber
+        self._clock = clock
+        self._ids = ids
+        self._version = version
+        self._reader = LogReader(path, clock)
+        self._thread = StoreThread(path, "review")
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        scrubber: Scrubber,
+        clock: Clock,
+        ids: IdSource,
+        read_only: bool = True,
+        version: str = __version__,
+    ) -> Self:
+        """Open the log at `path`, for writing made and upgraded as needed; `version` is the program's.
+
+        Labels and pruning take one that is open for writing. Raises `StoreError`, also where there is no log
+        to read, and `StoreVersionError`. Cancelled, it leaves nothing open.
+        """
+        store = cls(path, scrubber, clock, ids, version)
+        await store._thread.connect(store._connect_to_read if read_only else store._connect_to_write)
+        return store
+
+    async def sessions(
+        self, wanted: ReviewFilter, *, limit: int, after: str | None = None
+    ) -> Page[SessionSummary]:
+        """Return sessions that have a run that fits, by their newest run that does."""
+        return await self._page(listing.sessions, wanted, limit, after)
+
+    async def runs(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[RunRow]:
+        """Return runs that fit, delegated ones too."""
+        return await self._page(listing.runs, wanted, limit, after)
+
+    async def attempts(
+        self, wanted: ReviewFilter, *, limit: int, after: str | None = None
+    ) -> Page[AttemptRow]:
+        """Return attempts that fit."""
+        return await self._page(listing.attempts, wanted, limit, after)
+
+    async def search(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[Hit]:
+        """Return where `wanted.text` is found. Raises `UsageError` for a bad query."""
+        return await self._page(listing.search, wanted, limit, after)
+
+    async def run(self, run_id: str) -> StoredRun | None:
+        """Return one run with attempts and steps, or None."""
+        return await self._thread.read(lambda connection: self._reader.run(connection, run_id))
+
+    async def session_runs(self, session_id: str) -> list[StoredRun]:
+        """Return a session's runs with attempts and steps, oldest first."""
+        return await self._thread.read(lambda connection: self._reader.session_runs(connection, session_id))
+
+    async def resolve_session(self, reference: str) -> str:
+        """Return the session that is meant, as `SessionStore` does. Raises `UsageError`."""
+        return await self._thread.read(lambda connection: find_session(connection, reference))
+
+    async def resolve_run(self, reference: str) -> str:
+        """Return the run that is meant, as `SessionStore` does. Raises `UsageError`."""
+        return await self._thread.read(lambda connection: find_run(connection, reference))
+
+    async def resolve_attempt(self, reference: str) -> str:
+        """Return the attempt id for an id, a unique suffix, or `RUN:N`, the Nth (from 1) attempt of a run.
+
+        A reference to a run alone (`last` too) means its best attempt, else its last. Raises `UsageError`.
+        """
+        return await self._thread.read(lambda connection: find_attempt(connection, reference))
+
+    async def run_facts(self, wanted: ReviewFilter) -> AsyncGenerator[Sequence[RunFact], None]:
+        """Yield the facts of all runs that fit, in batches, oldest first; delegated runs too."""
+        async for batch in self._recorded(wanted, texts=False):
+            yield [run.fact for run in batch]
+
+    async def recorded_runs(self, wanted: ReviewFilter) -> AsyncGenerator[Sequence[RecordedRun], None]:
+        """Yield all runs that fit with task and answers, in batches, oldest first."""
+        async for batch in self._recorded(wanted, texts=True):
+            yield batch
+
+    async def to_review(self, wanted: ReviewFilter, *, reviewer: str, limit: int) -> list[AttemptRow]:
+        """Return attempts with answers that the reviewer has not labelled, in no order: candidates.
+
+        Those accepted with the lowest scores, those refused with the highest, those whose label contradicts
+        their verdict, and the newest others: up to `limit` of each.
+        """
+        return await self._thread.read(
+            lambda connection: listing.to_review(self._reader, connection, wanted, reviewer, limit)
+        )
+
+    async def aclose(self) -> None:
+        """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""
+        await self._thread.aclose()
+
+    async def _page(
+        self,
+        read: Callable[[LogReader, sqlite3.Connection, ReviewFilter, int, str | None], Page[T]],
+        wanted: ReviewFilter,
+        limit: int,
+        after: str | None,
+    ) -> Page[T]:
+        if limit < 1:
+            raise UsageError(f"a page of {limit} items", hint="ask for at least one")
+        return await self._thread.read(
+            lambda connection: read(self._reader, connection, wanted, limit, after)
+        )
+
+    async def _recorded(
+        self, wanted: ReviewFilter, *, texts: bool
+    ) -> AsyncGenerator[Sequence[RecordedRun], None]:
+        run_ids = await self._thread.read(
+            lambda connection: listing.fitting_runs(self._reader, connection, wanted)
+        )
+        for start in range(0, len(run_ids), BATCH):
+            part = run_ids[start : start + BATCH]
+            read = partial(recorded_runs, reader=self._reader, run_ids=part, texts=texts)
+            batch = await self._thread.read(read)
+            if batch:
+                yield batch
+
+    # From here on, everything runs in the store's thread.
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        return open_for_reading(self._path, program_version=self._version)
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        return open_for_writing(self._path, program_version=self._version)
