@@ -232,7 +232,7 @@ async def test_any_sqlite_tool_reads_the_columns_of_the_contract(place: Place, o
     runs = set(RunResult.model_fields) - {"attempts"}
     assert columns("runs") >= runs | {"task", "images", "created_at", "finished_at", "lease_expires_at"}
     assert columns("attempts") == (
-        set(Attempt.model_fields) | {"run_id", "skill", "chain", "created_at", "label"}
+        set(Attempt.model_fields) | {"run_id", "skill", "chain", "run_created_at", "label", "text_id"}
     )
     assert columns("steps") == set(Step.model_fields) | {"run_id"}
     query = "SELECT started_at, answer, usage, json_extract(checks, '$[1].message'), rowid FROM attempts"

@@ -6,15 +6,18 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from hyperguild.errors import UsageError
 
-Key = tuple[str | int, ...]
-"""What a listing is sorted by; the same types at the same places in all of its pages."""
+Key = tuple[Any, ...]
+"""What a listing is sorted by: texts and numbers, the same types at the same places in all of its pages."""
 
 
-def write_cursor(listing: str, key: Key) -> str:
-    """Return the text for a key of a listing; it holds letters, digits, `-` and `_` alone."""
+def write_cursor(listing: str, key: Key | None) -> str | None:
+    """Return the text for a key of a listing: letters, digits, `-` and `_` alone; None for none."""
+    if key is None:
+        return None
     text = json.dumps([listing, *key], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

@@ -9,10 +9,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import cast
 
+from hyperguild.adapters.store.filters import of_runs
 from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.rows import read_usage
+from hyperguild.adapters.store.search import add_text
 from hyperguild.domain.records import JudgeUse, RunStatus
-from hyperguild.domain.review import AttemptFact, RecordedRun, RunFact
+from hyperguild.domain.review import AttemptFact, RecordedRun, ReviewFilter, RunFact
 
 BATCH = 500
 """Runs that are read in one go: some milliseconds, in which nothing else is asked of the store."""
@@ -40,6 +42,16 @@ _AS_THEY_ARE = (
 _OF_ATTEMPT = f"run_id, usage, verifier, started_at, {', '.join(_AS_THEY_ARE)}"
 
 
+def fitting_runs(reader: LogReader, connection: sqlite3.Connection, wanted: ReviewFilter) -> list[str]:
+    """Return the ids of all runs that fit, oldest first."""
+    fits = of_runs(wanted, reader.dead_runs(connection))
+    add_text(connection, fits, "runs", wanted)
+    rows = connection.execute(
+        f"SELECT run_id FROM runs WHERE {fits.sql} ORDER BY created_at, run_id", fits.values
+    )
+    return [row["run_id"] for row in rows]
+
+
 def recorded_runs(
     connection: sqlite3.Connection, reader: LogReader, run_ids: Sequence[str], *, texts: bool
 ) -> list[RecordedRun]:
@@ -49,11 +61,10 @@ def recorded_runs(
     ids = (json.dumps(run_ids),)
     # Columns are constants of the code.
     runs = {
-        row["run_id"]: row
-        for row in connection.execute(f"SELECT {columns} FROM runs WHERE {among}", ids)  # noqa: S608
+        row["run_id"]: row for row in connection.execute(f"SELECT {columns} FROM runs WHERE {among}", ids)
     }
     attempts = connection.execute(
-        f"SELECT {answers} FROM attempts WHERE {among} ORDER BY run_id, rowid",  # noqa: S608
+        f"SELECT {answers} FROM attempts WHERE {among} ORDER BY run_id, rowid",
         ids,
     )
     of_run = {run_id: list(rows) for run_id, rows in groupby(attempts, key=lambda row: str(row["run_id"]))}

@@ -34,6 +34,10 @@ class LogReader:
         self._path = path
         self._clock = clock
 
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return self._clock.monotonic()
+
     def status(self, row: sqlite3.Row) -> str:
         """Return the status that a run has now, from its row: interrupted where its process died."""
         if row["status"] != "running":

@@ -61,15 +61,17 @@ def find_attempt(connection: sqlite3.Connection, reference: str) -> str:
 
 def _attempts(connection: sqlite3.Connection, condition: str, *values: str) -> list[sqlite3.Row]:
     return connection.execute(
-        "SELECT attempt_id, skill, created_at FROM attempts"  # noqa: S608  # a condition of ours
-        f" WHERE attempt_id {condition} ORDER BY created_at DESC",
+        "SELECT attempt_id, skill, run_created_at AS created_at FROM attempts"  # noqa: S608  # a condition of ours
+        f" WHERE attempt_id {condition} ORDER BY run_created_at DESC",
         values,
     ).fetchall()
 
 
 def _of_run(connection: sqlite3.Connection, run_id: str) -> list[sqlite3.Row]:
     return connection.execute(
-        "SELECT attempt_id, skill, created_at FROM attempts WHERE run_id = ? ORDER BY rowid", (run_id,)
+        "SELECT attempt_id, skill, run_created_at AS created_at FROM attempts"
+        " WHERE run_id = ? ORDER BY rowid",
+        (run_id,),
     ).fetchall()
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from hyperguild import __version__
-from hyperguild.adapters.store import listing
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing
-from hyperguild.adapters.store.facts import BATCH, recorded_runs
+from hyperguild.adapters.store.facts import BATCH, fitting_runs, recorded_runs
+from hyperguild.adapters.store.listing import Listing
 from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.references import find_attempt, find_run, find_session
+from hyperguild.adapters.store.reviewing import to_review
 from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.records import SessionSummary, StoredRun
 from hyperguild.domain.review import AttemptRow, Hit, Page, RecordedRun, ReviewFilter, RunFact, RunRow
@@ -65,21 +66,21 @@ class SqliteReviewStore:
         self, wanted: ReviewFilter, *, limit: int, after: str | None = None
     ) -> Page[SessionSummary]:
         """Return sessions that have a run that fits, by their newest run that does."""
-        return await self._page(listing.sessions, wanted, limit, after)
+        return await self._page(Listing.sessions, wanted, limit, after)
 
     async def runs(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[RunRow]:
         """Return runs that fit, delegated ones too."""
-        return await self._page(listing.runs, wanted, limit, after)
+        return await self._page(Listing.runs, wanted, limit, after)
 
     async def attempts(
         self, wanted: ReviewFilter, *, limit: int, after: str | None = None
     ) -> Page[AttemptRow]:
         """Return attempts that fit."""
-        return await self._page(listing.attempts, wanted, limit, after)
+        return await self._page(Listing.attempts, wanted, limit, after)
 
     async def search(self, wanted: ReviewFilter, *, limit: int, after: str | None = None) -> Page[Hit]:
         """Return where `wanted.text` is found. Raises `UsageError` for a bad query."""
-        return await self._page(listing.search, wanted, limit, after)
+        return await self._page(Listing.search, wanted, limit, after)
 
     async def run(self, run_id: str) -> StoredRun | None:
         """Return one run with attempts and steps, or None."""
@@ -121,7 +122,7 @@ class SqliteReviewStore:
         their verdict, and the newest others: up to `limit` of each.
         """
         return await self._thread.read(
-            lambda connection: listing.to_review(self._reader, connection, wanted, reviewer, limit)
+            lambda connection: to_review(self._reader, connection, wanted, reviewer, limit)
         )
 
     async def aclose(self) -> None:
@@ -130,7 +131,7 @@ class SqliteReviewStore:
 
     async def _page(
         self,
-        read: Callable[[LogReader, sqlite3.Connection, ReviewFilter, int, str | None], Page[T]],
+        read: Callable[[Listing], Page[T]],
         wanted: ReviewFilter,
         limit: int,
         after: str | None,
@@ -138,15 +139,13 @@ class SqliteReviewStore:
         if limit < 1:
             raise UsageError(f"a page of {limit} items", hint="ask for at least one")
         return await self._thread.read(
-            lambda connection: read(self._reader, connection, wanted, limit, after)
+            lambda connection: read(Listing(self._reader, connection, wanted, limit, after))
         )
 
     async def _recorded(
         self, wanted: ReviewFilter, *, texts: bool
     ) -> AsyncGenerator[Sequence[RecordedRun], None]:
-        run_ids = await self._thread.read(
-            lambda connection: listing.fitting_runs(self._reader, connection, wanted)
-        )
+        run_ids = await self._thread.read(lambda connection: fitting_runs(self._reader, connection, wanted))
         for start in range(0, len(run_ids), BATCH):
             part = run_ids[start : start + BATCH]
             read = partial(recorded_runs, reader=self._reader, run_ids=part, texts=texts)

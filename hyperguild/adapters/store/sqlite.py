@@ -284,10 +284,8 @@ class SqliteSessionStore:
             "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
             (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
         )
-        of_run = {"skill": run["skill"], "chain": run["chain"]}
-        row = self._writer.attempt(run_id, attempt) | of_run
-        row["created_at"] = row["started_at"] or run["created_at"]
-        _insert(connection, "attempts", row)
+        of_run = {"skill": run["skill"], "chain": run["chain"], "run_created_at": run["created_at"]}
+        _insert(connection, "attempts", self._writer.attempt(run_id, attempt) | of_run)
         for step in steps:
             _insert(connection, "steps", self._writer.step(run_id, step))
         note_recorded(connection, run_id)
