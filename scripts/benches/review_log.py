@@ -1,4 +1,4 @@
-"""Fills a session log for the bench: many runs of a year, with values that are common, rare, and that never meet."""
+"""Fills a session log for the bench: runs of a year, whose values are common, rare, or never meet."""
 
 from __future__ import annotations
 
@@ -113,9 +113,8 @@ def _runs(chance: random.Random, wanted: int) -> Iterator[Run]:
         chain = "code" if skill in ("review", "debug", "tests") else "default"
         task_number = texts.number()
         of_run = {"run_id": run_id, "skill": skill, "chain": chain}
-        rows: list[dict[str, Any]] = []
-        for position in range(min(1 + int(4 * chance.random()), wanted - written)):
-            rows.append(_attempt(chance, texts, of_run, position, at))
+        count = min(1 + int(4 * chance.random()), wanted - written)
+        rows = [_attempt(chance, texts, of_run, position, at) for position in range(count)]
         last = rows[-1]
         run = {
             "run_id": run_id,

@@ -1,21 +1,22 @@
 """The index of words in tasks and answers: FTS5 tables beside the log's own, kept by triggers.
 
 It holds no texts, only words and the `text_id` of the task or answer that has them, and it can be made anew
-from the log at any time: where it is missing, `keep_index` makes it. Words are what `unicode61` takes for one:
-letters and digits with case and accents folded, and `_`, so that `snake_case` is one word; `Class.method` is
-two, in this order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their
-characters is a word, and several in a row are looked for in that order.
+from the log at any time: where it is missing, `keep_index` makes it. Words are as `unicode61` cuts them: letters
+and digits, case and accents folded, and `_`, so that `snake_case` is one word; `Class.method` is two, in this
+order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their characters is a
+word, and several in a row are looked for in that order.
 
 Besides the words each text has marks: skill, chain, year, month and day; an answer its model and verdict.
 Filters are looked up with the words then, and not text by text.
 
-A version of SQLite before 3.42 leaves words of deleted texts in the file until the parts of the index are merged:
-`purge` does that. Newer ones overwrite them at once.
+Versions of SQLite before 3.42 leave words of deleted texts in the file until the parts of the index are merged:
+`purge` does that, after `note_deleted`. Newer ones overwrite them at once.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 TABLE = "texts_index"
 
@@ -33,6 +34,8 @@ _AT_LEAST = "⺀-\uffff𠀀-𿿽"
 
 TASK_MARK = f"{MARK}k"
 _SECURE_DELETE = (3, 42, 0)
+_PURGE = "purge texts"
+_PAGES, _PROGRESS = 64, 2
 _PIECE = 64
 """Characters that are cut out at a time: finding the nth character of a text means reading all before it."""
 
@@ -81,10 +84,27 @@ def keep_index(connection: sqlite3.Connection, *, anew: bool = False) -> None:
         connection.execute(statement)
 
 
-def purge(connection: sqlite3.Connection) -> None:
-    """Overwrite what is left of deleted texts in the index; takes a minute for a million of them."""
-    if has_index(connection) and sqlite3.sqlite_version_info < _SECURE_DELETE:
-        connection.execute(f"INSERT INTO {TABLE} ({TABLE}) VALUES ('optimize')")
+def note_deleted(connection: sqlite3.Connection) -> None:
+    """Take note that texts were deleted whose words `purge` has to overwrite."""
+    if sqlite3.sqlite_version_info < _SECURE_DELETE and has_index(connection):
+        connection.execute("INSERT OR IGNORE INTO upkeep (task) VALUES (?)", (_PURGE,))
+
+
+def purge(connection: sqlite3.Connection, expired: Callable[[], bool] = lambda: False) -> None:
+    """Overwrite the words of deleted texts, until that is done or `expired`; then the next call goes on.
+
+    Takes a minute for a million texts.
+    """
+    pending = connection.execute("SELECT 1 FROM upkeep WHERE task = ?", (_PURGE,)).fetchone() is not None
+    if not pending or not has_index(connection):
+        return
+    while not expired():
+        before = connection.total_changes
+        connection.execute(f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('merge', ?)", (-_PAGES,))
+        # So FTS5 says that there is nothing more to merge (sqlite.org/fts5, "the merge command").
+        if connection.total_changes - before < _PROGRESS:
+            connection.execute("DELETE FROM upkeep WHERE task = ?", (_PURGE,))
+            return
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
@@ -105,9 +125,10 @@ def _made(connection: sqlite3.Connection) -> list[str]:
 def _number(connection: sqlite3.Connection) -> None:
     """Number the texts that have no number yet, oldest first, after those that have one."""
     connection.execute(
-        f"CREATE TEMP TABLE unnumbered AS SELECT {_NEXT} - 1 + row_number() OVER (ORDER BY at, run_id, kind, number)"
-        " AS text_id, kind, number FROM"
-        " (SELECT created_at AS at, run_id, 0 AS kind, rowid AS number FROM runs WHERE text_id IS NULL AND task <> ''"
+        "CREATE TEMP TABLE unnumbered AS"
+        f" SELECT {_NEXT} - 1 + row_number() OVER (ORDER BY at, run_id, kind, number) AS text_id, kind, number"
+        " FROM (SELECT created_at AS at, run_id, 0 AS kind, rowid AS number FROM runs"
+        "  WHERE text_id IS NULL AND task <> ''"
         "  UNION ALL SELECT run_created_at, run_id, 1, rowid FROM attempts WHERE text_id IS NULL AND answer <> '')"
     )
     connection.execute("CREATE UNIQUE INDEX temp.unnumbered_number ON unnumbered (kind, number)")
@@ -154,12 +175,14 @@ def _words(column: str) -> str:
         pieces (place, piece) AS (
             SELECT 1, substr({column}, 1, {_PIECE})
             UNION ALL
-            SELECT place + {_PIECE}, substr({column}, place + {_PIECE}, {_PIECE}) FROM pieces WHERE piece <> ''
+            SELECT place + {_PIECE}, substr({column}, place + {_PIECE}, {_PIECE}) FROM pieces
+            WHERE piece <> ''
         ),
         characters (place, number, character, piece) AS (
             SELECT place, 1, substr(piece, 1, 1), piece FROM pieces WHERE piece <> ''
             UNION ALL
-            SELECT place, number + 1, substr(piece, number + 1, 1), piece FROM characters WHERE number < length(piece)
+            SELECT place, number + 1, substr(piece, number + 1, 1), piece FROM characters
+            WHERE number < length(piece)
         )
         SELECT group_concat(
             CASE WHEN character GLOB '[{SINGLE}]' THEN '{CUT}' || character || '{CUT}' ELSE character END, ''
@@ -170,7 +193,8 @@ def _words(column: str) -> str:
 def _triggers(table: str, column: str) -> tuple[str, ...]:
     new, changing, changed, gone = (name for name in _NAMES if name.startswith(f"{TABLE}_{table}_"))
     add = (
-        f"UPDATE {table} SET text_id = {_NEXT} WHERE rowid = new.rowid AND text_id IS NULL AND {column} <> '';"
+        f"UPDATE {table} SET text_id = {_NEXT}"
+        f" WHERE rowid = new.rowid AND text_id IS NULL AND {column} <> '';"
         f" INSERT INTO {TABLE} (rowid, body, marks) SELECT text_id, body, marks FROM texts"
         f" WHERE text_id = (SELECT text_id FROM {table} WHERE rowid = new.rowid);"
     )
@@ -178,11 +202,11 @@ def _triggers(table: str, column: str) -> tuple[str, ...]:
         f"INSERT INTO {TABLE} ({TABLE}, rowid, body, marks)"
         " SELECT 'delete', text_id, body, marks FROM texts WHERE text_id = old.text_id;"
     )
+    numbered = "old.text_id IS NOT NULL"
     return (
         f"CREATE TRIGGER {new} AFTER INSERT ON {table} WHEN new.{column} <> '' BEGIN {add} END",
         # Texts do not change; where a person takes one out with another tool, its words go, too.
-        f"CREATE TRIGGER {changing} BEFORE UPDATE OF {column} ON {table} WHEN old.text_id IS NOT NULL"
-        f" BEGIN {take_out} END",
+        f"CREATE TRIGGER {changing} BEFORE UPDATE OF {column} ON {table} WHEN {numbered} BEGIN {take_out} END",
         f"CREATE TRIGGER {changed} AFTER UPDATE OF {column} ON {table} BEGIN {add} END",
-        f"CREATE TRIGGER {gone} BEFORE DELETE ON {table} WHEN old.text_id IS NOT NULL BEGIN {take_out} END",
+        f"CREATE TRIGGER {gone} BEFORE DELETE ON {table} WHEN {numbered} BEGIN {take_out} END",
     )

@@ -23,6 +23,7 @@ from hyperguild.adapters.store.rows import (
     to_json,
     to_time,
 )
+from hyperguild.adapters.store.search_index import note_deleted, purge
 from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
@@ -35,6 +36,9 @@ from hyperguild.ports import Clock
 
 _LONGEST_DAYS = 365_000
 """A thousand years: what is asked for beyond leads to dates that cannot be written."""
+
+_PURGE_S = 0.2
+"""How long opening the log may take to overwrite words of deleted texts; the next opening goes on."""
 
 
 class SqliteSessionStore:
@@ -200,6 +204,8 @@ class SqliteSessionStore:
             self._forget(
                 connection, to_time(self._clock.now() - timedelta(days=min(keep_days, _LONGEST_DAYS)))
             )
+        ends_at = self._clock.monotonic() + _PURGE_S
+        purge(connection, lambda: self._clock.monotonic() > ends_at)
 
     def _forget(self, connection: sqlite3.Connection, oldest: str) -> None:
         expired = connection.execute(
@@ -210,6 +216,8 @@ class SqliteSessionStore:
             "DELETE FROM runs WHERE parent_run_id IS NOT NULL AND status != 'running'"
             " AND parent_run_id NOT IN (SELECT run_id FROM runs)"
         )
+        if expired:
+            note_deleted(connection)
         for (session_id,) in expired:
             first = connection.execute(f"{RUNS_OF_SESSION} LIMIT 1", (session_id,)).fetchone()
             if first is None:

@@ -1,8 +1,8 @@
 """Sorted streams of keys out of an index, newest first, however many combinations of values a filter allows.
 
-An index over (skill, …, time, id) holds, for each combination of the values before the time, its rows by time.
-There are few combinations: they are found by skipping from one to the next. One stream is read of each that fits,
-a few rows at a time, and all are merged: what does not fit is never looked at.
+An index over (skill, …, time, id) holds, for each combination of the values before the time, its rows by
+time. There are few combinations: they are found by skipping from one to the next. One stream is read of each
+that fits, a few rows at a time, and all are merged: what does not fit is never looked at.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ATTEMPTS = Listed(
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Keys to begin after (None: at the newest), and times: the oldest that is included, the first that is not."""
+    """Keys after `after` (None: all), of times from `since` to before `until`."""
 
     after: Key | None = None
     since: str | None = None
@@ -55,7 +55,7 @@ class Range:
 def newest_first(
     connection: sqlite3.Connection, listed: Listed, wanted: Sequence[Sequence[Any]], within: Range
 ) -> Iterator[Key]:
-    """Yield the keys of rows whose columns each have one of the wanted values (none given: any), newest first.
+    """Yield the keys of rows whose columns each have a wanted value (none given: any), newest first.
 
     The connection may be used between two keys, but not written to.
     """

@@ -3,7 +3,8 @@
 `attempts.skill`, `attempts.chain` and `attempts.run_created_at` are its run's; `attempts.label` is what
 its labels come to, and `sessions.newest_run_id` its newest run: each kept beside what it is taken from, so
 that one index answers. `text_id` numbers tasks and answers for the index of their words (`search_index`),
-which can be made anew from these tables at any time.
+which can be made anew from these tables at any time. `upkeep` says what is still
+to be done to them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ STATEMENTS: tuple[str, ...] = (
     UPDATE sessions SET newest_run_id =
         (SELECT max(run_id) FROM runs WHERE runs.session_id = sessions.session_id)
     """,
+    "CREATE TABLE upkeep (task TEXT NOT NULL UNIQUE)",
     "CREATE INDEX sessions_newest_run_id ON sessions (newest_run_id)",
     "CREATE INDEX runs_listed ON runs (skill, chain, status, created_at, run_id)",
     """
