@@ -50,7 +50,7 @@ def of_runs(wanted: ReviewFilter, dead: Collection[str]) -> Conditions:
     found.one_of("runs.skill", wanted.skills)
     found.one_of("runs.chain", wanted.chains)
     found.between("runs.cost_usd", wanted.min_cost_usd, wanted.max_cost_usd, ends=True)
-    _add_times(found, "runs", wanted)
+    _add_times(found, "runs.created_at", wanted)
     _add_states(found, wanted, dead)
     one = Conditions()
     _add_outcome(one, wanted)
@@ -68,7 +68,7 @@ def of_attempts(wanted: ReviewFilter, dead: Collection[str]) -> Conditions:
     found.one_of("attempts.chain", wanted.chains)
     _add_outcome(found, wanted)
     found.between("attempts.cost_usd", wanted.min_cost_usd, wanted.max_cost_usd, ends=True)
-    _add_times(found, "attempts", wanted)
+    _add_times(found, "attempts.run_created_at", wanted)
     run = Conditions()
     _add_states(run, wanted, dead)
     if run.parts:
@@ -78,9 +78,9 @@ def of_attempts(wanted: ReviewFilter, dead: Collection[str]) -> Conditions:
     return found
 
 
-def _add_times(found: Conditions, table: str, wanted: ReviewFilter) -> None:
+def _add_times(found: Conditions, column: str, wanted: ReviewFilter) -> None:
     since, until = (None if at is None else to_time(at) for at in (wanted.since, wanted.until))
-    found.between(f"{table}.created_at", since, until, ends=False)
+    found.between(column, since, until, ends=False)
 
 
 def _add_outcome(found: Conditions, wanted: ReviewFilter) -> None:
