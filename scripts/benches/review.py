@@ -50,8 +50,8 @@ FILTERS: dict[str, ReviewFilter] = {
     "old, rare": ReviewFilter(until=MIDDLE, skills=("rare-skill",)),
 }
 TEXTS: dict[str, ReviewFilter] = {
-    "common word": ReviewFilter(text="ba*"),
     "word": ReviewFilter(text="{common}"),
+    "beginning of many": ReviewFilter(text="{common}*"),
     "two words": ReviewFilter(text="{common} {other}"),
     "quoted words": ReviewFilter(text='"{common} {other}"'),
     "one ticket": ReviewFilter(text="ticket_1000"),
@@ -138,8 +138,8 @@ def sizes(path: Path, attempts: int) -> list[list[str]]:
     """Return the bytes per attempt of tables, of indexes and of the index of words."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
-            "SELECT CASE WHEN tbl_name LIKE 'texts_index%' THEN 'words (FTS5)' WHEN type = 'index' THEN 'indexes'"
-            " ELSE 'tables' END AS part, sum(pgsize) FROM dbstat JOIN sqlite_master USING (name)"
+            "SELECT CASE WHEN tbl_name LIKE 'texts_index%' THEN 'words (FTS5)'"
+            " WHEN type = 'index' THEN 'indexes' ELSE 'tables' END AS part, sum(pgsize) FROM dbstat JOIN sqlite_master USING (name)"
             " WHERE aggregate GROUP BY part ORDER BY part"
         ).fetchall()
     return [

@@ -23,7 +23,6 @@ from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunStart
 from hyperguild.domain.review import EVERYTHING, ReviewFilter
 from hyperguild.errors import UsageError
-from hyperguild.ports import ReviewStore
 
 
 @pytest.fixture
@@ -44,8 +43,8 @@ async def log(path: Path, clock: LogClock) -> LogWriter:
 
 
 @pytest.fixture
-async def store(log: LogWriter) -> AsyncIterator[ReviewStore]:
-    opened: ReviewStore = await open_review(log.path, log.clock)
+async def store(log: LogWriter) -> AsyncIterator[SqliteReviewStore]:
+    opened = await open_review(log.path, log.clock)
     yield opened
     await opened.aclose()
 
@@ -96,7 +95,9 @@ async def found(path: Path, clock: LogClock, text: str) -> list[str]:
     return [hit.attempt_id or hit.run_id for hit in hits]
 
 
-async def test_no_page_has_gaps_or_doubles_while_runs_are_added(log: LogWriter, store: ReviewStore) -> None:
+async def test_no_page_has_gaps_or_doubles_while_runs_are_added(
+    log: LogWriter, store: SqliteReviewStore
+) -> None:
     before = [run.start.run_id for run in reversed(log.ran)]
     seen: list[str] = []
     after = None
@@ -110,7 +111,9 @@ async def test_no_page_has_gaps_or_doubles_while_runs_are_added(log: LogWriter, 
     assert seen == before
 
 
-async def test_a_cursor_outlives_vacuum_and_the_attempt_it_names(log: LogWriter, store: ReviewStore) -> None:
+async def test_a_cursor_outlives_vacuum_and_the_attempt_it_names(
+    log: LogWriter, store: SqliteReviewStore
+) -> None:
     every = [one.attempt_id for one in await all_of(store.attempts, EVERYTHING)]
     first = await store.attempts(EVERYTHING, limit=4)
     with closing(sqlite3.connect(log.path)) as connection:
@@ -126,12 +129,12 @@ async def test_a_cursor_outlives_vacuum_and_the_attempt_it_names(log: LogWriter,
 @pytest.mark.parametrize(
     "after", ["", "nonsense", "WyJydW5zIl0", "WyJhdHRlbXB0cyIsMSwyLDNd", "ü", "[" * 9999]
 )
-async def test_a_made_up_cursor_is_refused(store: ReviewStore, after: str) -> None:
+async def test_a_made_up_cursor_is_refused(store: SqliteReviewStore, after: str) -> None:
     with pytest.raises(UsageError, match="is not where a page of this listing ended"):
         await store.runs(EVERYTHING, limit=5, after=after)
 
 
-async def test_a_page_of_nothing_is_refused(store: ReviewStore) -> None:
+async def test_a_page_of_nothing_is_refused(store: SqliteReviewStore) -> None:
     with pytest.raises(UsageError, match="a page of 0 items"):
         await store.runs(EVERYTHING, limit=0)
 
@@ -316,7 +319,7 @@ async def test_an_attempt_is_meant_by_itself_or_by_its_run(path: Path, clock: Lo
     await store.aclose()
 
 
-async def test_candidates_for_review_teach_most(log: LogWriter, store: ReviewStore) -> None:
+async def test_candidates_for_review_teach_most(log: LogWriter, store: SqliteReviewStore) -> None:
     found_now = await store.to_review(EVERYTHING, reviewer="me", limit=2)
     judged = [one for run in log.ran for one in run.attempts if one.attempt.answer]
     accepted = sorted(

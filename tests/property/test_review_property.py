@@ -138,7 +138,7 @@ def test_words_are_found_with_filters(
             await store.aclose()
 
     hits, runs, attempts, sessions, facts = asyncio.run(look())
-    texts = []
+    texts: list[tuple[str, str | None]] = []
     for run in log.ran:
         if run_fits(wanted, run) and has_words(run.start.task, query):
             texts.append((run.start.run_id, None))

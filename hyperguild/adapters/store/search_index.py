@@ -1,16 +1,16 @@
 """The index of words in tasks and answers: FTS5 tables beside the log's own, kept by triggers.
 
 It holds no texts, only words and the `text_id` of the task or answer that has them, and it can be made anew
-from the log at any time: where it is missing, `keep_index` makes it. Words are as `unicode61` cuts them: letters
-and digits, case and accents folded, and `_`, so that `snake_case` is one word; `Class.method` is two, in this
-order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their characters is a
+from the log at any time: where it is missing, `keep_index` makes it. Words are as `unicode61` cuts them:
+letters and digits, case and accents folded, and `_`, so that `snake_case` is one word; `Class.method` is two,
+in this order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their characters is a
 word, and several in a row are looked for in that order.
 
 Besides the words each text has marks: skill, chain, year, month and day; an answer its model and verdict.
 Filters are looked up with the words then, and not text by text.
 
-Versions of SQLite before 3.42 leave words of deleted texts in the file until the parts of the index are merged:
-`purge` does that, after `note_deleted`. Newer ones overwrite them at once.
+Versions of SQLite before 3.42 leave words of deleted texts in the file until the parts of the index are
+merged: `purge` does that, after `note_deleted`. Newer ones overwrite them at once.
 """
 
 from __future__ import annotations
@@ -126,10 +126,12 @@ def _number(connection: sqlite3.Connection) -> None:
     """Number the texts that have no number yet, oldest first, after those that have one."""
     connection.execute(
         "CREATE TEMP TABLE unnumbered AS"
-        f" SELECT {_NEXT} - 1 + row_number() OVER (ORDER BY at, run_id, kind, number) AS text_id, kind, number"
+        f" SELECT {_NEXT} - 1 + row_number() OVER (ORDER BY at, run_id, kind, number) AS text_id,"
+        " kind, number"
         " FROM (SELECT created_at AS at, run_id, 0 AS kind, rowid AS number FROM runs"
         "  WHERE text_id IS NULL AND task <> ''"
-        "  UNION ALL SELECT run_created_at, run_id, 1, rowid FROM attempts WHERE text_id IS NULL AND answer <> '')"
+        "  UNION ALL SELECT run_created_at, run_id, 1, rowid FROM attempts"
+        "  WHERE text_id IS NULL AND answer <> '')"
     )
     connection.execute("CREATE UNIQUE INDEX temp.unnumbered_number ON unnumbered (kind, number)")
     for kind, table in enumerate(("runs", "attempts")):
@@ -202,11 +204,11 @@ def _triggers(table: str, column: str) -> tuple[str, ...]:
         f"INSERT INTO {TABLE} ({TABLE}, rowid, body, marks)"
         " SELECT 'delete', text_id, body, marks FROM texts WHERE text_id = old.text_id;"
     )
-    numbered = "old.text_id IS NOT NULL"
+    numbered = "WHEN old.text_id IS NOT NULL"
     return (
         f"CREATE TRIGGER {new} AFTER INSERT ON {table} WHEN new.{column} <> '' BEGIN {add} END",
         # Texts do not change; where a person takes one out with another tool, its words go, too.
-        f"CREATE TRIGGER {changing} BEFORE UPDATE OF {column} ON {table} WHEN {numbered} BEGIN {take_out} END",
+        f"CREATE TRIGGER {changing} BEFORE UPDATE OF {column} ON {table} {numbered} BEGIN {take_out} END",
         f"CREATE TRIGGER {changed} AFTER UPDATE OF {column} ON {table} BEGIN {add} END",
-        f"CREATE TRIGGER {gone} BEFORE DELETE ON {table} WHEN {numbered} BEGIN {take_out} END",
+        f"CREATE TRIGGER {gone} BEFORE DELETE ON {table} {numbered} BEGIN {take_out} END",
     )
