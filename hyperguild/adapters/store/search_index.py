@@ -3,8 +3,8 @@
 It holds no texts, only words and the `text_id` of the task or answer that has them, and it can be made anew
 from the log at any time: where it is missing, `keep_index` makes it. Words are as `unicode61` cuts them:
 letters and digits, case and accents folded, and `_`, so that `snake_case` is one word; `Class.method` is two,
-in this order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their characters is a
-word, and several in a row are looked for in that order.
+in this order. Ideographs, kana and hangul stand in no words that a rule could cut out: each of their
+characters is a word, and several in a row are looked for in that order.
 
 Besides the words each text has marks: skill, chain, year, month and day; an answer its model and verdict.
 Filters are looked up with the words then, and not text by text.
