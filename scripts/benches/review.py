@@ -73,7 +73,7 @@ Ask = Callable[..., Awaitable[Page[Any]]]
 
 @dataclass
 class Measured:
-    """Times of pages in ms, by the clock and of the processor; how many items came, whether pages were full."""
+    """Times of pages in ms, by the clock and of the processor; what came, and whether in full pages."""
 
     wall_ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)

@@ -39,8 +39,6 @@ _WINDOW = 1 << 16
 _SINGLY = 32
 _EXCERPT_WORDS = 32
 _BEGIN, _END = "\x01", "\x02"
-_FIRST_YEAR, _LAST_YEAR, _YEARS_AHEAD = 1970, 9000, 30
-"""Of the times that a log may hold; one that begins now is not kept for longer."""
 _TERM = re.compile(r'"([^"]*)(?:"|$)|([^\s"]+)')
 _SINGLE = re.compile(f"([{SINGLE}])")
 
@@ -88,7 +86,7 @@ class TextQuery:
                 yield Passed(text_id)
 
     def is_in(self, connection: sqlite3.Connection, text_id: int) -> bool:
-        """Tell whether a text has it."""
+        """Tell whether a text has the words."""
         return self._one(connection, "1", text_id) is not None
 
     def excerpt(self, connection: sqlite3.Connection, text_id: int) -> tuple[str, ...]:
@@ -101,7 +99,7 @@ class TextQuery:
 
     def _one(self, connection: sqlite3.Connection, columns: str, text_id: int) -> sqlite3.Row | None:
         row: sqlite3.Row | None = connection.execute(
-            f"SELECT {columns} FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?", (self.expression, text_id)
+            f"SELECT {columns} FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?", (self.words, text_id)
         ).fetchone()
         return row
 
@@ -118,7 +116,9 @@ def text_query(connection: sqlite3.Connection, wanted: ReviewFilter, *, of_texts
         raise UsageError(f"no word to look for in {wanted.text[:80]!r}", hint="give letters or digits")
     if len(terms) > MOST_TERMS:
         raise UsageError(f"{len(terms)} words to look for", hint=f"give at most {MOST_TERMS}, or quote them")
-    return TextQuery(f"(body : ({' AND '.join(terms)}))", " AND ".join(_marks(wanted, of_texts=of_texts)))
+    return TextQuery(
+        f"(body : ({' AND '.join(terms)}))", " AND ".join(_marks(connection, wanted, of_texts=of_texts))
+    )
 
 
 def add_text(connection: sqlite3.Connection, fits: Conditions, table: str, wanted: ReviewFilter) -> None:
@@ -207,12 +207,18 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', " ") + '"'
 
 
-def _marks(wanted: ReviewFilter, *, of_texts: bool) -> Iterator[str]:
+def _marks(connection: sqlite3.Connection, wanted: ReviewFilter, *, of_texts: bool) -> Iterator[str]:
     for kind, values in (("s", wanted.skills), ("c", wanted.chains)):
         if values:
             yield _any_of([mark(kind, value) for value in values])
     if wanted.since is not None or wanted.until is not None:
-        yield _any_of([f"{MARK}t{time}" for time in _times(wanted.since, wanted.until)])
+        row = connection.execute(
+            "SELECT (SELECT min(created_at) FROM runs), (SELECT max(created_at) FROM runs)"
+        ).fetchone()
+        if row[0] is not None:
+            earliest, latest = (datetime.fromisoformat(at).date() for at in row)
+            times = _times(wanted.since, wanted.until, earliest=earliest, latest=latest)
+            yield _any_of([f"{MARK}t{time}" for time in times])
     own = [
         _any_of([mark(kind, value) for value in values])
         for kind, values in (("m", wanted.models), ("v", wanted.verdicts))
@@ -226,13 +232,10 @@ def _any_of(marks: Sequence[str]) -> str:
     return f"(marks : ({' OR '.join(map(_quoted, marks))}))"
 
 
-def _times(since: datetime | None, until: datetime | None) -> list[str]:
-    """Return years, months and days (`2026`, `202601`, `20260131`) that hold all between."""
-    earliest, latest = date(_FIRST_YEAR, 1, 1), date(_LAST_YEAR, 1, 1)
-    first = earliest if since is None else min(max(since.astimezone(UTC).date(), earliest), latest)
-    end = first.replace(year=first.year + _YEARS_AHEAD, day=1)
-    if until is not None:
-        end = min(max(until.astimezone(UTC).date(), earliest), latest)
+def _times(since: datetime | None, until: datetime | None, *, earliest: date, latest: date) -> list[str]:
+    """Return years, months and days (`2026`, `202601`, `20260131`) that hold all between, of the log's."""
+    first = earliest if since is None else max(since.astimezone(UTC).date(), earliest)
+    end = latest if until is None else min(until.astimezone(UTC).date(), latest)
     found = []
     day = first
     while day <= end:
