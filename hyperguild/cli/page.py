@@ -49,12 +49,14 @@ class Page:
 
     `width` is in columns. `wraps` is False for a pipe or file: there lines stay whole, for grep and the like.
     `styled` says whether colours are shown. `label_width` is that of the labels before facts, in columns.
+    `whole_with` says how a folded text is seen whole.
     """
 
     width: int
     wraps: bool
     styled: bool
     label_width: int = 10
+    whole_with: str = "--full"
     lines: list[Text] = field(default_factory=list)
     _measure: Console = field(default_factory=lambda: Console(file=io.StringIO(), width=80), repr=False)
 
@@ -157,8 +159,9 @@ class Page:
         rows = rows[:FOLDED_ROWS]
         left = len(source) - sum(end <= FOLDED_ROWS for end in ends)
         if left > 1:
-            return rows, f"… {left} more lines (--full)"
-        return rows, f"… {max(len(text) - sum(len(row) for row in rows), 1):,} more characters (--full)"
+            return rows, f"… {left} more lines ({self.whole_with})"
+        hidden = max(len(text) - sum(len(row) for row in rows), 1)
+        return rows, f"… {hidden:,} more characters ({self.whole_with})"
 
     def _beside(self, label: Part, rows: list[Text], indent: int) -> None:
         column = indent + self.label_width

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 from hyperguild import __version__
+from hyperguild.adapters.store.activity import read_activity
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing
 from hyperguild.adapters.store.facts import BATCH, fitting_runs, recorded_runs
+from hyperguild.adapters.store.labels import add_label, read_labels
 from hyperguild.adapters.store.listing import Listing
+from hyperguild.adapters.store.pruning import Wanted, count_prunable, prune
 from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.references import find_attempt, find_run, find_session
 from hyperguild.adapters.store.reviewing import to_review
 from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.records import SessionSummary, StoredRun
-from hyperguild.domain.review import AttemptRow, Hit, Page, RecordedRun, ReviewFilter, RunFact, RunRow
+from hyperguild.domain.review import (
+    Activity,
+    AttemptRow,
+    Hit,
+    Label,
+    LabelValue,
+    Mark,
+    Page,
+    Pruned,
+    RecordedRun,
+    ReviewFilter,
+    RunFact,
+    RunRow,
+)
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.text import encodable
 from hyperguild.errors import UsageError
 from hyperguild.ports import Clock, IdSource
 
@@ -86,6 +104,16 @@ class SqliteReviewStore:
         """Return one run with attempts and steps, or None."""
         return await self._thread.read(lambda connection: self._reader.run(connection, run_id))
 
+    async def run_of_attempt(self, attempt_id: str) -> StoredRun | None:
+        """Return the run that an attempt is of, with attempts and steps, or None."""
+
+        def work(connection: sqlite3.Connection) -> StoredRun | None:
+            query = "SELECT run_id FROM attempts WHERE attempt_id = ?"
+            row = connection.execute(query, (attempt_id,)).fetchone()
+            return None if row is None else self._reader.run(connection, row["run_id"])
+
+        return await self._thread.read(work)
+
     async def session_runs(self, session_id: str) -> list[StoredRun]:
         """Return a session's runs with attempts and steps, oldest first."""
         return await self._thread.read(lambda connection: self._reader.session_runs(connection, session_id))
@@ -115,6 +143,28 @@ class SqliteReviewStore:
         async for batch in self._recorded(wanted, texts=True):
             yield batch
 
+    async def labels(self, attempt_ids: Sequence[str]) -> dict[str, tuple[Label, ...]]:
+        """Return all that was ever said of these attempts, oldest first; those without are left out."""
+        return await self._thread.read(
+            lambda connection: self._reader.readable(lambda: read_labels(connection, attempt_ids), "label")
+        )
+
+    async def label(self, attempt_id: str, value: LabelValue | None, *, reviewer: str, note: str) -> Label:
+        """Record what a reviewer says of an attempt; it takes the place of what they said before.
+
+        Returns it as it is stored. Raises `UsageError` where there is no such attempt.
+        """
+        label = Label(
+            label_id=self._ids.new_id(),
+            attempt_id=attempt_id,
+            reviewer=encodable(reviewer),
+            value=value,
+            note=encodable(self._scrubber.scrub(note)),
+            created_at=self._clock.now(),
+        )
+        await self._thread.write(lambda connection: add_label(connection, label))
+        return label
+
     async def to_review(self, wanted: ReviewFilter, *, reviewer: str, limit: int) -> list[AttemptRow]:
         """Return attempts with answers that the reviewer has not labelled, in no order: candidates.
 
@@ -124,6 +174,25 @@ class SqliteReviewStore:
         return await self._thread.read(
             lambda connection: to_review(self._reader, connection, wanted, reviewer, limit)
         )
+
+    async def activity(self, since: Mark | None) -> Activity:
+        """Return what happened since the mark; None begins now, with what is under way as `started`."""
+        return await self._thread.read(
+            lambda connection: read_activity(connection, since, self._is_under_way)
+        )
+
+    async def prune(
+        self, older_than: datetime, *, keep_labelled: bool, skills: Sequence[str] = (), dry_run: bool = False
+    ) -> Pruned:
+        """Delete runs that began before, and what belongs to them; none that are under way.
+
+        With `keep_labelled` runs with a labelled attempt stay. What is deleted is overwritten. Not one
+        transaction, but many: others write in between. Cancelled, it leaves whole runs.
+        """
+        wanted = Wanted(older_than, keep_labelled, frozenset(skills))
+        if dry_run:
+            return await count_prunable(self._thread, wanted, self._is_under_way)
+        return await prune(self._thread, wanted, self._is_under_way, self._clock)
 
     async def aclose(self) -> None:
         """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""
@@ -154,6 +223,9 @@ class SqliteReviewStore:
                 yield batch
 
     # From here on, everything runs in the store's thread.
+
+    def _is_under_way(self, row: sqlite3.Row) -> bool:
+        return self._reader.status(row) == "running"
 
     def _connect_to_read(self) -> sqlite3.Connection:
         return open_for_reading(self._path, program_version=self._version)

@@ -13,7 +13,8 @@ from hyperguild.adapters.store.breakers import keep_breakers, read_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
 from hyperguild.adapters.store.ledger import SqliteLedger, insert, note_recorded, release, take_up
 from hyperguild.adapters.store.liveness import ProcessId
-from hyperguild.adapters.store.reading import RUNS_OF_SESSION, LogReader
+from hyperguild.adapters.store.pruning import settle_session
+from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.references import find_run, find_session
 from hyperguild.adapters.store.rows import (
     Row,
@@ -219,12 +220,7 @@ class SqliteSessionStore:
         if expired:
             note_deleted(connection)
         for (session_id,) in expired:
-            first = connection.execute(f"{RUNS_OF_SESSION} LIMIT 1", (session_id,)).fetchone()
-            if first is None:
-                connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
-            else:
-                title = self._writer.title(first["task"] or "")
-                connection.execute("UPDATE sessions SET title = ? WHERE session_id = ?", (title, session_id))
+            settle_session(connection, session_id)
 
     def _start_run(self, connection: sqlite3.Connection, run: RunStart) -> None:
         row = self._writer.run(run, self._process)

@@ -226,7 +226,11 @@ class TestList:
         code, out, err = run(capsys, "list", "--limit", "2")
         assert code == 0
         assert [line.rsplit("  ")[-1] for line in out.splitlines()[1:]] == ["task 2", "task 1"]
-        assert err == "there are older ones: --limit 4\n"
+        cursor = re.fullmatch(r"there are more: --after (\S+)\n", err)
+        assert cursor is not None
+        code, out, err = run(capsys, "list", "--limit", "2", "--after", cursor[1])
+        assert (code, err) == (0, "")
+        assert [line.rsplit("  ")[-1] for line in out.splitlines()[1:]] == ["task 0"]
         assert len(json.loads(run(capsys, "list", "--limit", "2", "--json")[1])) == 2
         assert run(capsys, "list", "--limit", "0")[0] == 2
 
@@ -342,6 +346,7 @@ class TestShow:
             "created_at",
             "finished_at",
             "steps",
+            "labels",
         }
         assert stored["attempts"] == result.model_dump(mode="json")["attempts"]
         attempt = json.loads(shown(capsys, "--attempt", "1", "--json"))
@@ -501,6 +506,7 @@ class TestExport:
             "created_at",
             "finished_at",
             "steps",
+            "labels",
         }
         assert runs[0]["steps"][0]["attempt_id"] == first.attempts[0].attempt_id
 
@@ -567,7 +573,7 @@ def test_colours_only_on_a_terminal_that_wants_them(
 
 
 def test_every_command_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["list"], ["show"], ["export"]):
+    for arguments in ([], ["list"], ["show"], ["search"], ["tail"], ["export"], ["prune"]):
         code, out, _ = run(capsys, *arguments, "--help")
         assert code == 0
         assert "Examples:\n    hyperguild sessions " in out
