@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import click
 
 from hyperguild.cli.streams import say
+
+END = "\x04"
+"""What a terminal sends for Ctrl-D."""
 
 
 class Keys(Protocol):
@@ -23,23 +31,27 @@ class Keys(Protocol):
 
 
 class PressedKeys:
-    """Somebody at a terminal: a key acts at once. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D is the end."""
+    """Somebody at a terminal: a key acts at once. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D is the end.
+
+    What is typed before a question is shown is no answer to it.
+    """
 
     def next(self, prompt: str) -> tuple[str, str] | None:
         """Wait for a key that is shown."""
-        click.echo(prompt, nl=False, err=True)
-        while True:
-            try:
-                pressed = click.getchar()
-            except EOFError:
-                say("")
-                return None
-            if pressed == "\x04":
-                say("")
-                return None
-            if len(pressed) == 1 and pressed.isprintable():
-                say(pressed)
-                return pressed.lower(), ""
+        with _key_by_key(sys.stdin.fileno()):
+            click.echo(prompt, nl=False, err=True)
+            while True:
+                try:
+                    pressed = os.read(sys.stdin.fileno(), 32).decode("utf-8", errors="replace")
+                except KeyboardInterrupt:
+                    say("")  # ends the line of the prompt
+                    raise
+                if pressed in {"", END}:
+                    say("")
+                    return None
+                if len(pressed) == 1 and pressed.isprintable():  # not an arrow, nor what was pasted
+                    say(pressed)
+                    return pressed.lower(), ""
 
     def line(self, prompt: str) -> str:
         """Ask for a line."""
@@ -66,3 +78,14 @@ class TypedLines:
 def keys_of_stdin() -> Keys:
     """Return keys where stdin is a terminal, else lines."""
     return PressedKeys() if sys.stdin.isatty() else TypedLines()
+
+
+@contextmanager
+def _key_by_key(terminal: int) -> Iterator[None]:
+    """Have the terminal give each key as it is pressed, without showing it; forget what was typed before."""
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal, termios.TCSAFLUSH)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -23,7 +23,7 @@ from hyperguild.errors import UsageError
 from hyperguild.ports import ReviewStore
 from hyperguild.review.queue import in_order
 
-PROMPT = "good [g], bad [b], note [n], skip [s], undo [u], whole [o], quit [q], help [?]: "
+PROMPT = "[g]ood [b]ad [n]ote [s]kip [u]ndo wh[o]le [q]uit [?] "
 HELP = """\
 g  the answer is good           u  undo: take the last one back, and see it again
 b  the answer is bad            o  task and answer whole
