@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hyperguild.adapters.store.rows import title_of, to_time
+from hyperguild.adapters.store.search_index import note_deleted, purge
 from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.review import Pruned
 from hyperguild.ports import Clock
 
 BATCH = 100
 """Runs whose lot is decided at once. With their attempts and steps that takes some tens of milliseconds."""
+
+PURGE_S = 0.05
+"""For how long words of deleted texts are overwritten at a time."""
 
 IsUnderWay = Callable[[sqlite3.Row], bool]
 
@@ -80,7 +84,7 @@ async def count_prunable(thread: StoreThread, wanted: Wanted, is_under_way: IsUn
 async def prune(thread: StoreThread, wanted: Wanted, is_under_way: IsUnderWay, clock: Clock) -> Pruned:
     """Delete the runs that are wanted, oldest first. Raises `StoreError`.
 
-    Between two batches it waits as long as the first one took, so that others get to write. Cancelled, or
+    After each batch it waits as long as that took, so that others get to write. Cancelled, or
     killed, it leaves whole runs.
     """
     tally = _Tally()
@@ -91,12 +95,19 @@ async def prune(thread: StoreThread, wanted: Wanted, is_under_way: IsUnderWay, c
             connection.executemany("DELETE FROM runs WHERE run_id = ?", [(row["run_id"],) for row in doomed])
             for session_id in dict.fromkeys(row["session_id"] for row in doomed):
                 tally.sessions += not settle_session(connection, session_id)
-        return doomed is not None
+            note_deleted(connection)
+        return doomed is None
 
-    began = clock.monotonic()
-    while await thread.write(work):
-        await clock.sleep(clock.monotonic() - began)
-        began = clock.monotonic()
+    def overwrite_words(connection: sqlite3.Connection) -> bool:
+        ends_at = clock.monotonic() + PURGE_S
+        return purge(connection, lambda: clock.monotonic() > ends_at)
+
+    for step in (work, overwrite_words):
+        done = False
+        while not done:
+            began = clock.monotonic()
+            done = await thread.write(step)
+            await clock.sleep(clock.monotonic() - began)
     if tally.runs:
         await thread.empty_log()
     return _told(tally, dry_run=False)

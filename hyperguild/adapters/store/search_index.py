@@ -90,21 +90,24 @@ def note_deleted(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT OR IGNORE INTO upkeep (task) VALUES (?)", (_PURGE,))
 
 
-def purge(connection: sqlite3.Connection, expired: Callable[[], bool] = lambda: False) -> None:
+def purge(connection: sqlite3.Connection, expired: Callable[[], bool] = lambda: False) -> bool:
     """Overwrite the words of deleted texts, until that is done or `expired`; then the next call goes on.
+
+    Return whether it is done.
 
     Takes a minute for a million texts.
     """
     pending = connection.execute("SELECT 1 FROM upkeep WHERE task = ?", (_PURGE,)).fetchone() is not None
     if not pending or not has_index(connection):
-        return
+        return True
     while not expired():
         before = connection.total_changes
         connection.execute(f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('merge', ?)", (-_PAGES,))
         # So FTS5 says that there is nothing more to merge (sqlite.org/fts5, "the merge command").
         if connection.total_changes - before < _PROGRESS:
             connection.execute("DELETE FROM upkeep WHERE task = ?", (_PURGE,))
-            return
+            return True
+    return False
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
