@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.store.review import SqliteReviewStore
-from hyperguild.bootstrap import known_secrets, system_ids
 from hyperguild.cli.log_reading import is_there
 from hyperguild.cli.options import Settings
 from hyperguild.domain.review import Page, ReviewFilter
@@ -41,6 +40,8 @@ async def open_review(settings: Settings, *, writing: bool = False) -> AsyncGene
 
 def _known_secrets(settings: Settings) -> Scrubber:
     """Return a scrubber that knows the keys of chains.yaml; where there is none, shapes of keys alone."""
+    from hyperguild.bootstrap import known_secrets  # noqa: PLC0415  # start-up
+
     try:
         return known_secrets(settings.load(trusted=False), settings.env)
     except ConfigError:

@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 
 from agent.looping import PROMPT, FunctionTool, allow, whole
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.agent.compaction import INSTRUCTIONS
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Finish, Message, ModelRequest, Sent, StreamPart, TextDelta, UsageReport

@@ -307,7 +307,7 @@ async def test_two_processes_write_while_a_third_one_looks(log: Log) -> None:
     program = WRITER.format(path=sys.path)
     arguments = [sys.executable, "-c", program, str(log.path)]
     processes = [
-        await asyncio.create_subprocess_exec(*arguments, name, "20", stderr=subprocess.PIPE)
+        await asyncio.create_subprocess_exec(*arguments, name, "8", stderr=subprocess.PIPE)
         for name in ("anna", "ben")
     ]
     started: list[str] = []
@@ -323,12 +323,12 @@ async def test_two_processes_write_while_a_third_one_looks(log: Log) -> None:
     for process in processes:
         _, complaint = await process.communicate()
         assert process.returncode == 0, complaint.decode()
-    expected = sorted(f"{name} {number}" for name in ("anna", "ben") for number in range(20))
+    expected = sorted(f"{name} {number}" for name in ("anna", "ben") for number in range(8))
     assert (sorted(started), sorted(ended)) == (expected, expected)
     history = (await review.labels(["shared"]))["shared"]
     for name in ("anna", "ben"):
         notes = [label.note for label in history if label.reviewer == name]
-        assert notes == [str(number) for number in range(20)]
+        assert notes == [str(number) for number in range(8)]
     states = dict(log.rows("SELECT attempt_id, label FROM attempts"))
     assert states.pop("shared") == consensus(history) == "good"
     assert set(states.values()) == {"good"}
@@ -434,7 +434,7 @@ class TestPruning:
     async def test_others_write_meanwhile(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hyperguild.adapters.store.pruning.BATCH", 5)
         recorder = await log.recorder()
-        for number in range(60):
+        for number in range(24):
             await log.run(recorder, f"old {number:02}", days_old=100, attempts=0)
         review = await log.reviewer()
         pruning = asyncio.create_task(review.prune(NOW - timedelta(days=1), keep_labelled=False))
@@ -442,8 +442,8 @@ class TestPruning:
         while not pruning.done():
             await log.run(recorder, f"new {len(meanwhile)}", attempts=0)
             meanwhile += log.rows("SELECT count(*) FROM runs WHERE run_id LIKE 'old %'")[0]
-        assert (await pruning).runs == 60
-        assert any(0 < left < 60 for left in meanwhile)
+        assert (await pruning).runs == 24
+        assert any(0 < left < 24 for left in meanwhile)
 
     async def test_cancelled_it_leaves_whole_runs(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hyperguild.adapters.store.pruning.BATCH", 1)

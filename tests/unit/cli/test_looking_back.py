@@ -402,7 +402,7 @@ class TestPrune:
         assert json.loads(out) == {"runs": 0, "attempts": 0, "sessions": 0, "kept": 1, "dry_run": False}
         assert run(capsys, *arguments, "--yes")[1] == "nothing to delete; 1 run as old kept\n"
 
-    @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 1), ("", 1)])
+    @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 1)])
     def test_asks_on_a_terminal(
         self, answer: str, left: int, log: Log, capsys: pytest.CaptureFixture[str]
     ) -> None:
