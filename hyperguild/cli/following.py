@@ -34,26 +34,30 @@ Tell = Callable[[Happening], None]
 
 @dataclass(slots=True)
 class Told:
-    """What was told of each run that has not ended, so that nothing is told twice."""
+    """What was told of each run, so that nothing is told twice: its attempts, and whether it goes on."""
 
     attempts: dict[str, set[str]] = field(default_factory=dict)
+    under_way: set[str] = field(default_factory=set)
 
     def news(self, run: StoredRun) -> list[Happening]:
-        """Return what is new of a run, in order; of one that ended nothing is remembered."""
+        """Return what is new of a run, in order. One that goes on after its end has begun again."""
         result = run.result
+        ended = result.status != "running"
+        known = self.attempts.get(result.run_id)
+        new = [attempt for attempt in result.attempts if attempt.attempt_id not in (known or ())]
+        if known is not None and result.run_id not in self.under_way and ended and not new:
+            return []
         found: list[Happening] = []
-        if result.run_id not in self.attempts:
-            self.attempts[result.run_id] = set()
+        if result.run_id not in self.under_way:
+            self.under_way.add(result.run_id)
             found.append(Happening("run.started", run.created_at, run))
-        known = self.attempts[result.run_id]
         at = run.created_at
-        for attempt in result.attempts:
+        for attempt in new:
             at = max(at, _end_of(attempt, at))
-            if attempt.attempt_id not in known:
-                known.add(attempt.attempt_id)
-                found.append(Happening("attempt.finished", at, run, attempt))
-        if result.status != "running":
-            del self.attempts[result.run_id]
+            found.append(Happening("attempt.finished", at, run, attempt))
+        self.attempts.setdefault(result.run_id, set()).update(one.attempt_id for one in new)
+        if ended:
+            self.under_way.discard(result.run_id)
             found.append(Happening("run.finished", max(at, run.finished_at or at), run))
         return found
 
@@ -95,7 +99,7 @@ async def _follow(store: ReviewStore, scope: Scope, recent: int, tell: Tell, clo
     while True:
         for happening in await _news(store, scope, told, ids):
             tell(happening)
-        if scope.run_id is not None:
+        if scope.run_id is not None and ids:
             run = await store.run(scope.run_id)
             if run is None or run.result.status != "running":
                 return

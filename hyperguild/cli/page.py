@@ -6,7 +6,7 @@ Imports rich, and so is itself imported only by commands that print a page.
 from __future__ import annotations
 
 import io
-import shutil
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +21,9 @@ from hyperguild.domain.text import cleaned
 
 NARROW = 60
 """Columns. Below this, what stands side by side elsewhere stands one under the other."""
+
+USUAL_WIDTH = 80
+"""Columns, where nothing says how many there are."""
 
 PROSE_WIDTH = 100
 """Columns. Longer lines of prose are hard to read, however wide the terminal is."""
@@ -66,7 +69,7 @@ class Page:
         terminal = sys.stdout.isatty()
         columns = env.get("COLUMNS", "")
         asked = int(columns) if columns.isdecimal() and int(columns) > 0 else None
-        fallback = shutil.get_terminal_size(fallback=(80, 24)).columns if terminal else 80
+        fallback = _terminal_columns() if terminal else USUAL_WIDTH
         plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
         return cls(
             width=max(asked or fallback, 20),
@@ -175,6 +178,14 @@ class Page:
             yield from text.split("\n", allow_blank=True)
             return
         yield from text.wrap(self._measure, max(width, 10), overflow="fold", tab_size=4)
+
+
+def _terminal_columns() -> int:
+    """Return how wide stdout is. `shutil.get_terminal_size` would ask the stream that ours has replaced."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
 
 
 def _moved_in(row: Text, columns: int) -> Text:

@@ -10,21 +10,24 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from builders import attempt as attempt_of
 from session_log import HOSTILE, Log
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
+from hyperguild.cli.following import Told
 from hyperguild.cli.main import run_command_line
 from hyperguild.cli.moments import moment_at, parse_moment
 from hyperguild.domain.chain import LogPolicy
-from hyperguild.domain.records import RunResult, RunStart
+from hyperguild.domain.records import RunResult, RunStart, StoredRun
 from hyperguild.domain.secrets import Scrubber
 
 ESCAPES = "\x1b\x9b\u202e"
@@ -144,6 +147,21 @@ class TestList:
         assert max(len(line) for line in out.splitlines()) <= columns
         assert not any(character in out for character in ESCAPES)
 
+    @pytest.mark.parametrize("columns", [60, 120])
+    def test_fits_the_terminal(self, columns: int, log: Log) -> None:
+        log.add(log.walk(), task="a task of many words " * 10)
+        main, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, (24, columns))
+        command = [sys.executable, "-m", "hyperguild", "sessions", "list"]
+        try:
+            subprocess.run(command, stdin=terminal, stdout=terminal, stderr=terminal, check=True, timeout=60)
+            out = os.read(main, 65536).decode()
+        finally:
+            os.close(terminal)
+            os.close(main)
+        lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in out.splitlines()]
+        assert columns - 5 < max(len(line) for line in lines) <= columns
+
     def test_pages_follow_each_other(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
         runs = [log.add(log.walk(), age=timedelta(minutes=number)).run_id for number in range(5)]
         found: list[str] = []
@@ -197,7 +215,7 @@ class TestSearch:
 
 
 class Tail:
-    """`hyperguild sessions tail` in a process of its own."""
+    """`hyperguild sessions tail` in a process of its own; a context manager that ends it."""
 
     def __init__(self, log: Log, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -206,6 +224,13 @@ class Tail:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -217,10 +242,49 @@ class Tail:
         return self.process.returncode, out, err
 
 
+class TestTold:
+    NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
+
+    def run(self, status: str, *attempts: str) -> StoredRun:
+        made = tuple(attempt_of(attempt_id=name) for name in attempts)
+        result = RunResult.model_validate(
+            {
+                "run_id": "r",
+                "session_id": "s",
+                "skill": "review",
+                "chain": "code",
+                "status": status,
+                "attempts": made,
+            }
+        )
+        return StoredRun(result=result, task="go", created_at=self.NOW)
+
+    def test_nothing_is_told_twice(self) -> None:
+        told = Told()
+
+        def kinds(run: StoredRun) -> list[str]:
+            news = told.news(run)
+            assert [one.time for one in news] == sorted(one.time for one in news)
+            return [f"attempt {one.attempt.attempt_id}" if one.attempt else "run" for one in news]
+
+        assert kinds(self.run("running")) == ["run"]
+        assert kinds(self.run("running")) == []
+        assert kinds(self.run("running", "a")) == ["attempt a"]
+        assert kinds(self.run("cancelled", "a", "b")) == ["attempt b", "run"]
+        assert kinds(self.run("cancelled", "a", "b")) == []
+        # It goes on, and both its end and its last attempt come at once.
+        assert kinds(self.run("running", "a", "b")) == ["run"]
+        assert kinds(self.run("accepted", "a", "b", "c")) == ["attempt c", "run"]
+        assert kinds(self.run("accepted", "a", "b", "c")) == []
+
+
 class TestTail:
     def test_what_happens_in_another_process(self, log: Log) -> None:
         log.add(log.walk(), task="older", age=timedelta(hours=1))
-        tail = Tail(log, "--json", "-n", "1")
+        with Tail(log, "--json", "-n", "1") as tail:
+            self.check_events(log, tail)
+
+    def check_events(self, log: Log, tail: Tail) -> None:
         told = [json.loads(tail.line()) for _ in range(5)]
         assert [one["type"] for one in told] == [
             "run.started", *["attempt.finished"] * 3, "run.finished"
@@ -236,9 +300,9 @@ class TestTail:
 
     def test_for_a_person(self, log: Log) -> None:
         log.add(log.walk(), task=f"{HOSTILE}\nmore")
-        tail = Tail(log)
-        lines = [tail.line().rstrip("\n") for _ in range(5)]
-        code, rest, err = tail.interrupted()
+        with Tail(log) as tail:
+            lines = [tail.line().rstrip("\n") for _ in range(5)]
+            code, rest, err = tail.interrupted()
         assert (code, rest, err) == (130, "", "")
         told = [line.split("  ", 2)[2] for line in lines]
         assert told[0].startswith("▶ review, chain code  [bold]red[/bold]")
@@ -265,19 +329,19 @@ class TestTail:
             )
             await store.start_run(start)
             await store.start_run(start.model_copy(update={"run_id": "another"}))
-            tail = Tail(log, "the one run", "--json")
-            assert json.loads(await asyncio.to_thread(tail.line))["type"] == "run.started"
-            attempt = log.attempt()
-            await store.record_attempt("another", log.attempt(), [])
-            await store.record_attempt("the one run", attempt, [])
-            assert json.loads(await asyncio.to_thread(tail.line))["attempt_id"] == attempt.attempt_id
-            result = RunResult(
-                run_id="the one run", session_id="s", skill="review", chain="code", status="exhausted"
-            )
-            await store.finish_run(result, datetime.now(UTC))
-            out, _ = await asyncio.to_thread(tail.process.communicate)
-            await store.aclose()
-            return tail.process.returncode, out
+            with Tail(log, "the one run", "--json") as tail:
+                assert json.loads(await asyncio.to_thread(tail.line))["type"] == "run.started"
+                attempt = log.attempt()
+                await store.record_attempt("another", log.attempt(), [])
+                await store.record_attempt("the one run", attempt, [])
+                assert json.loads(await asyncio.to_thread(tail.line))["attempt_id"] == attempt.attempt_id
+                result = RunResult(
+                    run_id="the one run", session_id="s", skill="review", chain="code", status="exhausted"
+                )
+                await store.finish_run(result, datetime.now(UTC))
+                out, _ = await asyncio.to_thread(tail.process.communicate)
+                await store.aclose()
+                return tail.process.returncode, out
 
         code, out = asyncio.run(begin_and_end())
         assert code == 0
