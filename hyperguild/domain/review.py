@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
@@ -181,7 +181,7 @@ class AttemptFact:
     judge_accepts: bool | None
     accept_at: float | None
     started_at: datetime | None
-    hooks_usage: Usage = Usage()
+    hooks_usage: Usage = field(default_factory=Usage)
     hooks_cost_usd: float | None = 0.0
 
 
