@@ -13,8 +13,9 @@ from hyperguild.adapters.store.filters import of_runs
 from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.rows import read_usage
 from hyperguild.adapters.store.search import add_text
-from hyperguild.domain.records import JudgeUse, RunStatus
+from hyperguild.domain.records import JudgeUse, ModelUse, RunStatus
 from hyperguild.domain.review import AttemptFact, RecordedRun, ReviewFilter, RunFact
+from hyperguild.domain.usage import Usage, total_cost_usd
 
 BATCH = 500
 """Runs that are read in one go: some milliseconds, in which nothing else is asked of the store."""
@@ -39,7 +40,7 @@ _AS_THEY_ARE = (
     "verify_ms",
     "cost_usd",
 )
-_OF_ATTEMPT = f"run_id, usage, verifier, started_at, {', '.join(_AS_THEY_ARE)}"
+_OF_ATTEMPT = f"run_id, usage, verifier, asides, started_at, {', '.join(_AS_THEY_ARE)}"
 
 
 def fitting_runs(reader: LogReader, connection: sqlite3.Connection, wanted: ReviewFilter) -> list[str]:
@@ -104,15 +105,24 @@ def _run_fact(run: sqlite3.Row, status: str, attempts: Iterable[sqlite3.Row]) ->
 def _attempt_fact(row: sqlite3.Row) -> AttemptFact:
     same = {name: row[name] for name in _AS_THEY_ARE}
     judge = JudgeUse.model_validate_json(row["verifier"])
-    # A score below the threshold refuses whatever the judge said: only an acceptance tells its own word.
-    accepted = row["verdict"] == "accept" and row["score"] is not None and judge.model is not None
+    hooks = _hooks(row["asides"])
     return AttemptFact(
         **same,
         usage=read_usage(row["usage"]),
         judge=judge.model,
         judge_usage=judge.usage,
         judge_cost_usd=judge.cost_usd,
-        judge_accepts=True if accepted else None,
-        accept_at=None,
+        judge_accepts=judge.accepts,
+        accept_at=judge.accept_at,
         started_at=None if row["started_at"] is None else datetime.fromisoformat(row["started_at"]),
+        hooks_usage=sum((use.usage for use in hooks), Usage()),
+        hooks_cost_usd=total_cost_usd(use.cost_usd for use in hooks),
     )
+
+
+def _hooks(asides: str) -> list[ModelUse]:
+    """Return what models used that hooks asked."""
+    if asides == "[]":  # nearly always
+        return []
+    uses = [ModelUse.model_validate(one) for one in json.loads(asides)]
+    return [use for use in uses if use.purpose == "hook"]
