@@ -44,8 +44,8 @@ def with_accept_at(text: str, verifier: str, accept_at: float) -> str:
 
 def _judge_entry(text: str, verifier: str) -> tuple[yaml.Node, yaml.Node]:
     """Return the nodes of the key `judge` and of its value."""
-    node: yaml.Node = yaml.compose(text, Loader=yaml.SafeLoader)
-    key = node
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    key: yaml.Node | None = None
     for name in ("verifiers", verifier, "judge"):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found = [pair for pair in pairs if pair[0].value == name]
@@ -54,6 +54,8 @@ def _judge_entry(text: str, verifier: str) -> tuple[yaml.Node, yaml.Node]:
         key, node = found[0]
         if node.start_mark.index < key.end_mark.index:
             raise EditError(f"{name} is an alias (*)")
+    if key is None or node is None:
+        raise EditError("the file is empty")
     return key, node
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hyperguild.domain.chain import Model
+from hyperguild.domain.chain import Chain, Model
 from hyperguild.domain.records import Record, RunStatus
 from hyperguild.domain.review import AttemptFact, RunFact
 from hyperguild.domain.usage import total_cost_usd
@@ -127,6 +127,11 @@ class Savings:
             listed=sum(part.listed for part in parts),
             unknown=sum(part.unknown for part in parts),
         )
+
+
+def last_tiers(chains: Iterable[Chain]) -> dict[str, Model]:
+    """Return the model of each chain's last tier, by the chain's name."""
+    return {chain.name: chain.tiers[-1].model for chain in chains}
 
 
 def attempt_cost_usd(attempt: AttemptFact) -> float | None:
