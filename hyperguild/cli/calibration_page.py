@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hyperguild.cli.number_table import NumberTable, fill_numbers, percent
-from hyperguild.cli.page import Page, Part
+from hyperguild.cli.page import PROSE_WIDTH, Page, Part
 from hyperguild.cli.threshold_edits import Edits
 from hyperguild.domain.text import one_line
 from hyperguild.review.calibration import Bin, Calibration, Point, Wanted
@@ -13,7 +13,7 @@ from hyperguild.review.intervals import Rate
 from hyperguild.review.tuning import Tuning
 
 BAR = 20
-"""Cells of a bar that stands for a share of 1."""
+"""Cells of a bar that stands for a share of 1; half as many where there is little room."""
 
 
 def fill_page(page: Page, found: Sequence[Calibration], wanted: Wanted) -> None:
@@ -80,34 +80,35 @@ def _rate(rate: Rate) -> list[Part]:
 def _fill_reliability(page: Page, bins: Sequence[Bin]) -> None:
     """Draw the share of good answers by score; where scores are right, bars grow with them."""
     page.gap()
+    cells = 0 if page.narrow else BAR // 2 if page.width < PROSE_WIDTH else BAR
     rows: list[list[Part]] = []
     for one in bins:
         share = one.good.share or 0.0
-        bar = "█" * round(share * BAR)
+        bar = "█" * round(share * cells)
         rows.append(
             [
-                (f"  {one.low:.1f} to {one.high:.1f}", ""),
+                (f"{one.low:.1f}–{one.high:.1f}", ""),
                 (f"{one.good.of:,}", ""),
                 (f"{one.mean_score:.2f}", ""),
                 (percent(share), ""),
                 (f"{percent(one.good.low)} to {percent(one.good.high)}", "dim"),
-                (bar.ljust(BAR, "·") if not page.narrow else "", "cyan"),
+                (bar.ljust(cells, "·"), "cyan"),
             ]
         )
-    header = ("  score", "answers", "mean", "good", "between", "")
-    fill_numbers(page, NumberTable(header, rows))
+    header = ("score", "answers", "mean", "good", "between", "")
+    fill_numbers(page, NumberTable(header, rows, indent=2))
     page.gap()
 
 
 def _fill_threshold(page: Page, one: Calibration, wanted: Wanted) -> None:
     if one.now is not None:
-        page.fact(f"accept_at {one.now.accept_at:.4g}", *_effect(one.now), indent=2)
+        page.fact(f"now {one.now.accept_at:.4g}", *_effect(one.now), indent=2)
     target = percent(wanted.false_accepts)
     if one.proposal is not None and one.upper_bound is not None:
         stays = one.now is not None and one.now.accept_at == one.proposal.accept_at
         if not stays:
             page.fact(
-                f"accept_at {one.proposal.accept_at:.4g}", *_effect(one.proposal), indent=2, style="green"
+                f"proposed {one.proposal.accept_at:.4g}", *_effect(one.proposal), indent=2, style="green"
             )
         sure, bound = percent(wanted.confidence), percent(one.upper_bound, 1)
         text = f"{'it can stay: ' if stays else ''}{sure} sure that it accepts under {bound} of bad answers"
@@ -130,6 +131,7 @@ def _why_none(one: Calibration, wanted: Wanted) -> str:
             return (
                 f"{known:,} answers labelled bad are too few to be {percent(wanted.confidence)} sure of"
                 f" {target}: about {one.more_bad:,} more are needed, if the judge goes on like this"
+                " (`hyperguild review` asks for labels)"
             )
         case "too_generous":
             return (

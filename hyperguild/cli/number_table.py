@@ -17,10 +17,14 @@ LEAST_NAME = 8
 
 @dataclass(frozen=True, slots=True)
 class NumberTable:
-    """Cells by row, as many as there are names in the `header`; the first column is text, to the left."""
+    """Cells by row, as many as there are names in the `header`; the first column is text, to the left.
+
+    Everything is moved in by `indent` columns.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Part]]
+    indent: int = 0
 
 
 def fill_numbers(page: Page, table: NumberTable) -> None:
@@ -28,14 +32,16 @@ def fill_numbers(page: Page, table: NumberTable) -> None:
     header: list[Part] = [(name, "dim") for name in table.header]
     rows = [header, *([(flat(text), style) for text, style in row] for row in table.rows)]
     widths = [max(cell_len(row[column][0]) for row in rows) for column in range(len(header))]
-    room = page.width - sum(widths[1:]) - 2 * len(widths[1:]) if page.wraps else widths[0]
+    figures = sum(widths[1:]) + 2 * len(widths[1:])
+    room = page.width - table.indent - figures if page.wraps else widths[0]
     if room < min(widths[0], LEAST_NAME) or (page.wraps and page.narrow):
         _one_under_the_other(page, table)
         return
     first = min(widths[0], room)
     for row in rows:
         name = one_line(row[0][0], first)
-        parts: list[Part] = [(name, row[0][1]), (" " * (first - cell_len(name)), "")]
+        parts: list[Part] = [(" " * table.indent, ""), (name, row[0][1])]
+        parts.append((" " * (first - cell_len(name)), ""))
         for (text, style), width in zip(row[1:], widths[1:], strict=True):
             parts += [(" " * (width - cell_len(text) + 2), ""), (text, style)]
         page.row(*parts)
@@ -44,7 +50,7 @@ def fill_numbers(page: Page, table: NumberTable) -> None:
 def _one_under_the_other(page: Page, table: NumberTable) -> None:
     for row in table.rows:
         if row[0][0]:
-            page.add(row[0])
+            page.add(row[0], indent=table.indent)
         named = [
             [(f"{name} ", "dim"), cell]
             for name, cell in zip(table.header[1:], row[1:], strict=True)
@@ -53,7 +59,7 @@ def _one_under_the_other(page: Page, table: NumberTable) -> None:
         unnamed = [
             [cell] for name, cell in zip(table.header[1:], row[1:], strict=True) if cell[0] and not name
         ]
-        page.flow([*unnamed, *named], "  ", indent=2)
+        page.flow([*unnamed, *named], "  ", indent=table.indent + 2)
 
 
 def percent(share: float | None, digits: int = 0) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from hyperguild.cli.number_table import NumberTable, fill_numbers, percent, short_count, short_time
 from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page, Part
+from hyperguild.domain.text import one_line
 from hyperguild.review.savings import Saved
 from hyperguild.review.statistics import Group, Statistics
 
@@ -40,7 +43,7 @@ def _heading(found: Statistics) -> list[list[Part]]:
     return [
         [(f"{_counted(whole.runs, 'run')}{delegated}", "bold")],
         [(_counted(whole.attempts, "attempt"), "")],
-        [("shares are of attempts" if of_attempts else "shares are of runs that ended by themselves", "dim")],
+        [("shares are of attempts" if of_attempts else "shares are of runs that ended", "dim")],
     ]
 
 
@@ -66,7 +69,8 @@ def _latencies(group: Group) -> list[list[Part]]:
 
 def _money(group: Group) -> list[Part]:
     unknown = " + ?" if group.cost_unknown else ""
-    saved = group.saved.usd
+    # What adds up to nothing is not shown as a loss of a hair's breadth.
+    saved = None if group.saved.usd is None else round(group.saved.usd, 6)
     return [
         (group.group, "bold"),
         (short_count(group.usage.input_tokens), ""),
@@ -90,9 +94,10 @@ def _fill_kinds(page: Page, found: Statistics) -> None:
         if groups:
             page.gap()
             page.add((f"{title}:", "dim"))
+        page.label_width = min(max((cell_len(group) for group, _ in groups), default=0), page.width // 3) + 2
         for group, counts in groups:
-            kinds = [[(f"{kind.replace('_', ' ')} ×{count:,}", "")] for kind, count in counts.items()]
-            page.flow([[(group, "bold")], *kinds], "  ", indent=2)
+            kinds = ", ".join(f"{kind.replace('_', ' ')} ×{count:,}" for kind, count in counts.items())
+            page.fact(one_line(group, page.label_width - 2), (kinds, ""), indent=2, style="bold")
 
 
 def _fill_notes(page: Page, whole: Group, why_unknown: str | None) -> None:
