@@ -47,11 +47,19 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     "--target-false-accept",
     "target",
     type=SHARE,
+    metavar="SHARE",
     default=0.05,
     show_default=True,
     help="Share of bad answers that may be accepted.",
 )
-@click.option("--confidence", type=SHARE, default=0.95, show_default=True, help="How sure that is to be.")
+@click.option(
+    "--confidence",
+    type=SHARE,
+    metavar="SHARE",
+    default=0.95,
+    show_default=True,
+    help="How sure that is to be.",
+)
 @click.option("--write", is_flag=True, help="Change chains.yaml as proposed.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
 @click.pass_obj

@@ -155,6 +155,6 @@ def _fill_tuning(page: Page, tuning: Tuning, refused: str | None) -> None:
         page.add(("they share it: the highest of their thresholds is taken", "dim"), indent=2)
     if tuning.others:
         others = one_line(", ".join(tuning.others), 200)
-        page.add((f"used by {others} as well, of which nothing is known", "yellow"), indent=2)
+        page.add((f"used by {others} as well: it changes for them, too", "yellow"), indent=2)
     if refused is not None:
         page.add((f"set it by hand: {refused}", "yellow"), indent=2)

@@ -31,6 +31,9 @@ def fill_page(page: Page, found: Statistics, why_unknown: str | None) -> None:
     _fill_notes(page, found.whole, why_unknown)
 
 
+LISTED_GROUPS = 10
+"""Groups whose kinds of errors are listed one by one; of more, only those of all together."""
+
 _ENDED = ("runs", "accepted", "escalated", "errors", "warm")
 _PHASES = ("whole", "load", "1st token", "answer", "judge")
 _MONEY = ("tokens in", "out", "cost", "of judges", "saved")
@@ -88,9 +91,10 @@ def _signed(usd: float | None) -> str:
 
 
 def _fill_kinds(page: Page, found: Statistics) -> None:
-    """Name the kinds of errors, and why answers were refused: group by group where there are several."""
+    """Name the kinds of errors, and why answers were refused: group by group, unless there are many."""
+    listed = found.groups if len(found.groups) <= LISTED_GROUPS else [found.whole]
     for title, name in (("errors", "errors"), ("refused", "causes")):
-        groups = [(group.group, getattr(group, name)) for group in found.groups if getattr(group, name)]
+        groups = [(group.group, getattr(group, name)) for group in listed if getattr(group, name)]
         if groups:
             page.gap()
             page.add((f"{title}:", "dim"))

@@ -105,14 +105,18 @@ class Counting:
         self._by = by
         self._savings = Savings(last_tiers)
         self._groups: dict[str, _Sums] = {}
-        self._whole = _Sums()
+        self._runs = _OfRuns()
 
     def add(self, run: RunFact) -> None:
         """Count one run."""
-        parts = self._parts(run)
-        for group, attempts in parts.items():
-            self._groups.setdefault(group, _Sums()).add(run, attempts)
-        self._whole.add(run, run.attempts)
+        for group, attempts in self._parts(run).items():
+            sums = self._groups.get(group)
+            if sums is None:
+                sums = self._groups[group] = _Sums(_OfRuns(), _OfAttempts())
+            sums.runs.add(run, attempts)
+            for attempt in attempts:
+                sums.attempts.add(attempt)
+        self._runs.add(run, run.attempts)
         self._savings.add(run, self._credited(run))
 
     def result(self) -> Statistics:
@@ -123,8 +127,13 @@ class Counting:
             for name, sums in self._groups.items()
         ]
         groups.sort(key=lambda one: one.group if self._by == "day" else (-one.runs, one.group))
-        whole = self._whole.group("all", self._savings.whole(), of_attempts=of_attempts)
-        return Statistics(self._by, tuple(groups), whole)
+        together = _OfAttempts()
+        for sums in self._groups.values():
+            together.take_in(sums.attempts)
+        whole = _Sums(self._runs, together)
+        return Statistics(
+            self._by, tuple(groups), whole.group("all", self._savings.whole(), of_attempts=of_attempts)
+        )
 
     @property
     def _of_attempts(self) -> bool:
@@ -205,6 +214,12 @@ class _Tokens:
         self.cached += usage.cached_input_tokens
         self.written += usage.cache_write_tokens
 
+    def take_in(self, other: _Tokens) -> None:
+        self.input += other.input
+        self.output += other.output
+        self.cached += other.cached
+        self.written += other.written
+
     def usage(self) -> Usage:
         return Usage(
             input_tokens=self.input,
@@ -216,17 +231,16 @@ class _Tokens:
 
 @dataclass(slots=True)
 class _Times:
-    """Latencies in milliseconds, one number each."""
+    """Latencies of attempts in milliseconds, one number each."""
 
-    of_runs: array[int] = field(default_factory=_numbers)
-    of_attempts: array[int] = field(default_factory=_numbers)
+    whole: array[int] = field(default_factory=_numbers)
     load: array[int] = field(default_factory=_numbers)
     first_token: array[int] = field(default_factory=_numbers)
     answer: array[int] = field(default_factory=_numbers)
     judge: array[int] = field(default_factory=_numbers)
 
     def add(self, attempt: AttemptFact) -> None:
-        self.of_attempts.append(attempt.duration_ms)
+        self.whole.append(attempt.duration_ms)
         if attempt.load_ms is not None:
             self.load.append(attempt.load_ms)
         if attempt.first_token_ms is not None:
@@ -236,9 +250,16 @@ class _Times:
         if attempt.judge is not None and attempt.verify_ms is not None:
             self.judge.append(attempt.verify_ms)
 
-    def latency(self, *, of_attempts: bool) -> Latency:
+    def take_in(self, other: _Times) -> None:
+        self.whole.extend(other.whole)
+        self.load.extend(other.load)
+        self.first_token.extend(other.first_token)
+        self.answer.extend(other.answer)
+        self.judge.extend(other.judge)
+
+    def latency(self, whole: array[int]) -> Latency:
         return Latency(
-            whole=_spread(self.of_attempts if of_attempts else self.of_runs),
+            whole=_spread(whole),
             load=_spread(self.load),
             first_token=_spread(self.first_token),
             answer=_spread(self.answer),
@@ -247,15 +268,30 @@ class _Times:
 
 
 @dataclass(slots=True)
-class _Sums:
-    """What is counted of one group."""
+class _OfRuns:
+    """What is counted once a run."""
 
     delegated: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    escalated: int = 0
+    durations: array[int] = field(default_factory=_numbers)
+
+    def add(self, run: RunFact, attempts: Sequence[AttemptFact]) -> None:
+        """Count a run, with those of its attempts that belong to the group."""
+        self.statuses[run.status] += 1
+        self.delegated += run.parent_run_id is not None
+        if run.status in OWN_END:
+            self.escalated += any(attempt.verdict == "escalate" for attempt in attempts)
+            self.durations.append(run.duration_ms)
+
+
+@dataclass(slots=True)
+class _OfAttempts:
+    """What is counted once an attempt."""
+
     verdicts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
-    escalated_runs: int = 0
     probed: int = 0
     warm: int = 0
     times: _Times = field(default_factory=_Times)
@@ -265,17 +301,8 @@ class _Sums:
     judge_cost_usd: float = 0.0
     cost_unknown: int = 0
 
-    def add(self, run: RunFact, attempts: Sequence[AttemptFact]) -> None:
-        """Count a run, with those of its attempts that belong to the group."""
-        self.statuses[run.status] += 1
-        self.delegated += run.parent_run_id is not None
-        for attempt in attempts:
-            self._add_attempt(attempt)
-        if run.status in OWN_END:
-            self.escalated_runs += any(attempt.verdict == "escalate" for attempt in attempts)
-            self.times.of_runs.append(run.duration_ms)
-
-    def _add_attempt(self, attempt: AttemptFact) -> None:
+    def add(self, attempt: AttemptFact) -> None:
+        """Count an attempt; of one that was skipped, that alone."""
         self.verdicts[attempt.verdict] += 1
         if attempt.verdict == "skip":
             return
@@ -287,30 +314,54 @@ class _Sums:
             self.probed += 1
             self.warm += attempt.warm_state == "ready"
         self.times.add(attempt)
-        for usage in (attempt.usage, attempt.judge_usage, attempt.hooks_usage):
-            self.tokens.add(usage)
+        self.tokens.add(attempt.usage)
+        self.tokens.add(attempt.judge_usage)
+        self.tokens.add(attempt.hooks_usage)
         self.judge_tokens.add(attempt.judge_usage)
         costs = (attempt.cost_usd, attempt.judge_cost_usd, attempt.hooks_cost_usd)
-        self.cost_usd += sum(cost for cost in costs if cost is not None)
-        self.judge_cost_usd += attempt.judge_cost_usd or 0.0
+        self.cost_usd += (costs[0] or 0.0) + (costs[1] or 0.0) + (costs[2] or 0.0)
+        self.judge_cost_usd += costs[1] or 0.0
         self.cost_unknown += None in costs
+
+    def take_in(self, other: _OfAttempts) -> None:
+        """Count all attempts that the other has counted."""
+        self.verdicts += other.verdicts
+        self.errors += other.errors
+        self.causes += other.causes
+        self.probed += other.probed
+        self.warm += other.warm
+        self.times.take_in(other.times)
+        self.tokens.take_in(other.tokens)
+        self.judge_tokens.take_in(other.judge_tokens)
+        self.cost_usd += other.cost_usd
+        self.judge_cost_usd += other.judge_cost_usd
+        self.cost_unknown += other.cost_unknown
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What is counted of one group."""
+
+    runs: _OfRuns
+    attempts: _OfAttempts
 
     def group(self, name: str, saved: Saved, *, of_attempts: bool) -> Group:
         """Return the group as it is shown."""
-        accepted, escalated = self.verdicts["accept"], self.verdicts["escalate"]
-        failed, skipped = self.verdicts["error"], self.verdicts["skip"]
+        runs, counted = self.runs, self.attempts
+        accepted, escalated = counted.verdicts["accept"], counted.verdicts["escalate"]
+        failed, skipped = counted.verdicts["error"], counted.verdicts["skip"]
         tried = accepted + escalated + failed
         if of_attempts:
-            decided = tried - self.errors["cancelled"]
+            decided = tried - counted.errors["cancelled"]
             rates = (_share(accepted, decided), _share(escalated, decided))
         else:
-            decided = sum(self.statuses[status] for status in OWN_END)
-            rates = (_share(self.statuses["accepted"], decided), _share(self.escalated_runs, decided))
+            decided = sum(runs.statuses[status] for status in OWN_END)
+            rates = (_share(runs.statuses["accepted"], decided), _share(runs.escalated, decided))
         return Group(
             group=name,
-            runs=self.statuses.total(),
-            delegated=self.delegated,
-            statuses=dict(self.statuses),
+            runs=runs.statuses.total(),
+            delegated=runs.delegated,
+            statuses=dict(runs.statuses),
             attempts=tried,
             skipped=skipped,
             accepted=accepted,
@@ -318,15 +369,15 @@ class _Sums:
             failed=failed,
             acceptance_rate=rates[0],
             escalation_rate=rates[1],
-            errors=dict(self.errors.most_common()),
-            causes=dict(self.causes.most_common()),
-            warm_share=_share(self.warm, self.probed),
-            latency=self.times.latency(of_attempts=of_attempts),
-            usage=self.tokens.usage(),
-            judge_usage=self.judge_tokens.usage(),
-            cost_usd=self.cost_usd,
-            judge_cost_usd=self.judge_cost_usd,
-            cost_unknown=self.cost_unknown,
+            errors=dict(counted.errors.most_common()),
+            causes=dict(counted.causes.most_common()),
+            warm_share=_share(counted.warm, counted.probed),
+            latency=counted.times.latency(counted.times.whole if of_attempts else runs.durations),
+            usage=counted.tokens.usage(),
+            judge_usage=counted.judge_tokens.usage(),
+            cost_usd=counted.cost_usd,
+            judge_cost_usd=counted.judge_cost_usd,
+            cost_unknown=counted.cost_unknown,
             saved=saved,
         )
 

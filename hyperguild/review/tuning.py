@@ -15,7 +15,7 @@ class Tuning:
     """A verifier's threshold: as it is (`now`), and as it should be.
 
     `skills` want it: where they want different ones, it is the highest of theirs, which keeps false accepts
-    of all of them rare. `others` use the verifier as well, and nothing is known of what they need.
+    of all of them rare. `others` use the verifier as well, and have no part in this.
     """
 
     verifier: str
