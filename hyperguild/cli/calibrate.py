@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,17 @@ says what each number is.
 """
 
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+CONFIDENCE = click.FloatRange(0.5, 1, max_open=True)
 
 
-@click.command(epilog=EPILOG, short_help="Measure judges against labels; propose thresholds.")
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse the one thing that click's ranges let through."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no share", ctx, param)
+    return value
+
+
+@click.command(epilog=EPILOG, short_help="Measure judges; propose their thresholds.")
 @click.option("--skill", multiple=True, metavar="NAME", help="Of this skill (repeatable).")
 @click.option("--judge", multiple=True, metavar="NAME", help="Of this judge (repeatable).")
 @click.option("--since", callback=read_moment, metavar="TIME", help="Runs begun then or later: 2h, 7d, …")
@@ -47,6 +56,7 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     "--target-false-accept",
     "target",
     type=SHARE,
+    callback=_number,
     metavar="SHARE",
     default=0.05,
     show_default=True,
@@ -54,7 +64,8 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @click.option(
     "--confidence",
-    type=SHARE,
+    type=CONFIDENCE,
+    callback=_number,
     metavar="SHARE",
     default=0.95,
     show_default=True,

@@ -34,7 +34,7 @@ NowOf = Callable[[str, Sequence[str]], float | None]
 
 
 class Wanted(Record):
-    """What a threshold must keep: a rate of false accepts at most, how surely, each between 0 and 1."""
+    """What a threshold must keep: a rate of false accepts at most (0 to 1), how surely (0.5 to 1)."""
 
     false_accepts: float = 0.05
     confidence: float = CONFIDENCE

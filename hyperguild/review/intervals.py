@@ -34,7 +34,10 @@ class Rate(Record):
 
 
 def upper_bound(count: int, of: int, confidence: float) -> float:
-    """Return the share that the true one is below with this confidence (one-sided); 1 where `of` is 0."""
+    """Return the share that the true one is below with this confidence (one-sided); 1 where `of` is 0.
+
+    `confidence` is at least 0.5: below, a bound would be no upper one.
+    """
     return _wilson(count, of, NormalDist().inv_cdf(confidence))[1] if of else 1.0
 
 
