@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.embedded.client import EmbeddedClient
 from hyperguild.adapters.embedded.engine import Engine
 from hyperguild.adapters.embedded.host import ModelHost
@@ -28,7 +28,6 @@ from hyperguild.config.locate import user_folder
 from hyperguild.config.programs import program_files
 from hyperguild.domain.chain import Endpoint, EndpointKind, Model, Tier
 from hyperguild.domain.events import AnswerDelta, Event, RunFinished, event_adapter
-from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.limits import Limits
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.records import RunError, RunResult
@@ -52,11 +51,6 @@ SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 SECRET_NAME = re.compile(rf"{SECRET_HEADER.pattern}|pass|credential|(?:^|_)pat$", re.IGNORECASE)
 """Names of variables for MCP servers, and of headers, whose values are secrets."""
-
-
-def system_ids(clock: Clock) -> Uuid7Source:
-    """Return the source of ids and nonces of a real process."""
-    return Uuid7Source(now_ms=lambda: int(clock.now().timestamp() * 1000), random_bytes=os.urandom)
 
 
 @dataclass(frozen=True, slots=True)

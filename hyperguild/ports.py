@@ -292,6 +292,10 @@ class ReviewStore(Protocol):
         """Return one run with attempts and steps, or None."""
         ...
 
+    async def run_of_attempt(self, attempt_id: str) -> StoredRun | None:
+        """Return the run that an attempt is of, with attempts and steps, or None."""
+        ...
+
     async def session_runs(self, session_id: str) -> list[StoredRun]:
         """Return a session's runs with attempts and steps, oldest first."""
         ...

@@ -1,10 +1,14 @@
-"""The system's clock."""
+"""The system's clock, and ids that it dates."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from datetime import UTC, datetime
+
+from hyperguild.domain.ids import Uuid7Source
+from hyperguild.ports import Clock
 
 
 class SystemClock:
@@ -22,3 +26,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait, letting other tasks run."""
         await asyncio.sleep(seconds)
+
+
+def system_ids(clock: Clock) -> Uuid7Source:
+    """Return the source of ids and nonces of a real process."""
+    return Uuid7Source(now_ms=lambda: int(clock.now().timestamp() * 1000), random_bytes=os.urandom)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hyperguild.adapters.clock import SystemClock
-from hyperguild.bootstrap import known_secrets, system_ids
+from hyperguild.adapters.clock import SystemClock, system_ids
+from hyperguild.bootstrap import known_secrets
 from hyperguild.cli.execution import Output, Series, execute_series
 from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.options import Settings

@@ -37,6 +37,10 @@ COMMANDS = {
     "skills": ("hyperguild.cli.skills", "skills", "List, show and check skills."),
     "chains": ("hyperguild.cli.chains", "chains", "List, show and check chains; print the schema."),
     "sessions": ("hyperguild.cli.sessions", "sessions", "Look at the session log."),
+    "label": ("hyperguild.cli.label", "label", "Say whether an attempt's answer is good."),
+    "review": ("hyperguild.cli.review", "review", "Label attempts one by one, the most instructive first."),
+    "stats": ("hyperguild.cli.stats", "stats", "Count runs: rates, latencies, cost, what was saved."),
+    "calibrate": ("hyperguild.cli.calibrate", "calibrate", "Measure judges; propose their thresholds."),
     "trust": ("hyperguild.cli.trust", "trust", "Allow a chains.yaml to run programs and send keys."),
 }
 """Name → (module, attribute, help). Modules are imported when their command is used: start-up counts."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,25 @@ from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.cli.options import Settings
 from hyperguild.domain.chain import LogPolicy
-from hyperguild.domain.records import SessionSummary, StoredRun
+from hyperguild.domain.records import StoredRun
+from hyperguild.domain.review import Label
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.errors import UsageError
 from hyperguild.ports import SessionStore
-
-EVERY = 2**62
-"""More sessions than there will ever be; SQLite's LIMIT takes up to 2**63 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What an id meant: a session with all its runs, oldest first, and those of them to show.
 
-    A run that is shown brings those that it delegated.
+    A run that is shown brings those that it delegated. `labels` are all that was ever said of the attempts
+    that are shown, by attempt id, oldest first.
     """
 
     session_id: str
     runs: tuple[StoredRun, ...]
     shown: tuple[StoredRun, ...]
+    labels: Mapping[str, tuple[Label, ...]] = field(default_factory=dict)
 
     @property
     def own(self) -> tuple[StoredRun, ...]:
@@ -51,7 +51,7 @@ class Selection:
 def existing_log(settings: Settings) -> Path:
     """Return the session log's file. Raises `UsageError` where there is none yet."""
     path = settings.db_file()
-    if not _is_there(path):
+    if not is_there(path):
         raise UsageError(f"no session log yet at {path}", hint="`hyperguild run` makes it")
     return path
 
@@ -68,61 +68,9 @@ async def open_log(settings: Settings) -> AsyncGenerator[SessionStore, None]:
         await store.aclose()
 
 
-async def newest_sessions(settings: Settings, limit: int) -> list[SessionSummary]:
-    """Return the newest sessions, newest first; none where there is no log yet."""
-    if not _is_there(settings.db_file()):
-        return []
-    async with open_log(settings) as store:
-        return await store.sessions(limit=limit)
-
-
-async def selected(settings: Settings, reference: str) -> Selection:
-    """Return what `reference` means: an id of a session or run, the end of one, or `last`."""
-    async with open_log(settings) as store:
-        return await _select(store, reference)
-
-
-async def runs_of(settings: Settings, references: Sequence[str]) -> AsyncGenerator[StoredRun, None]:
-    """Yield the runs that are meant, each once, in the order asked for."""
-    async with open_log(settings) as store:
-        seen: set[str] = set()
-        # All ids are looked up before anything is yielded: a wrong one leaves no half an export behind.
-        for selection in [await _select(store, reference) for reference in references]:
-            for stored in selection.shown:
-                if stored.result.run_id not in seen:
-                    seen.add(stored.result.run_id)
-                    yield stored
-
-
-async def every_run(settings: Settings) -> AsyncGenerator[StoredRun, None]:
-    """Yield every run, session by session, oldest first."""
-    if not _is_there(settings.db_file()):
-        return
-    async with open_log(settings) as store:
-        for session in reversed(await store.sessions(limit=EVERY)):
-            for stored in await store.session_runs(session.session_id):
-                yield stored
-
-
 def run_object(stored: StoredRun) -> dict[str, Any]:
     """Return a run as JSON: the result object, then task, images, created_at, finished_at and steps."""
     return stored.result.model_dump(mode="json") | stored.model_dump(mode="json", exclude={"result"})
-
-
-def session_object(selection: Selection) -> dict[str, Any]:
-    """Return what `sessions show --json` prints: session_id, created_at, and the runs that are shown."""
-    first = selection.runs[0] if selection.runs else None
-    return {
-        "session_id": selection.session_id,
-        "created_at": None if first is None else first.model_dump(mode="json")["created_at"],
-        "runs": [run_object(stored) for stored in selection.shown],
-    }
-
-
-async def _select(store: SessionStore, reference: str) -> Selection:
-    session_id = await store.resolve_session(reference)
-    runs = tuple(await store.session_runs(session_id))
-    return Selection(session_id, runs, chosen_runs(runs, session_id, reference))
 
 
 def chosen_runs(runs: Sequence[StoredRun], session_id: str, reference: str) -> tuple[StoredRun, ...]:
@@ -133,11 +81,11 @@ def chosen_runs(runs: Sequence[StoredRun], session_id: str, reference: str) -> t
     return tuple(run for run in runs if run.result.run_id in named or run.parent_run_id in named)
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Tell whether there is a log. Where it cannot be looked at, there is one: opening it says why."""
     try:
         return path.stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        # It cannot be looked at: opening it says why.
         return True

@@ -6,7 +6,7 @@ Imports rich, and so is itself imported only by commands that print a page.
 from __future__ import annotations
 
 import io
-import shutil
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +21,9 @@ from hyperguild.domain.text import cleaned
 
 NARROW = 60
 """Columns. Below this, what stands side by side elsewhere stands one under the other."""
+
+USUAL_WIDTH = 80
+"""Columns, where nothing says how many there are."""
 
 PROSE_WIDTH = 100
 """Columns. Longer lines of prose are hard to read, however wide the terminal is."""
@@ -49,12 +52,14 @@ class Page:
 
     `width` is in columns. `wraps` is False for a pipe or file: there lines stay whole, for grep and the like.
     `styled` says whether colours are shown. `label_width` is that of the labels before facts, in columns.
+    `whole_with` says how a folded text is seen whole.
     """
 
     width: int
     wraps: bool
     styled: bool
     label_width: int = 10
+    whole_with: str = "--full"
     lines: list[Text] = field(default_factory=list)
     _measure: Console = field(default_factory=lambda: Console(file=io.StringIO(), width=80), repr=False)
 
@@ -64,7 +69,7 @@ class Page:
         terminal = sys.stdout.isatty()
         columns = env.get("COLUMNS", "")
         asked = int(columns) if columns.isdecimal() and int(columns) > 0 else None
-        fallback = shutil.get_terminal_size(fallback=(80, 24)).columns if terminal else 80
+        fallback = _terminal_columns() if terminal else USUAL_WIDTH
         plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
         return cls(
             width=max(asked or fallback, 20),
@@ -157,8 +162,9 @@ class Page:
         rows = rows[:FOLDED_ROWS]
         left = len(source) - sum(end <= FOLDED_ROWS for end in ends)
         if left > 1:
-            return rows, f"… {left} more lines (--full)"
-        return rows, f"… {max(len(text) - sum(len(row) for row in rows), 1):,} more characters (--full)"
+            return rows, f"… {left} more lines ({self.whole_with})"
+        hidden = max(len(text) - sum(len(row) for row in rows), 1)
+        return rows, f"… {hidden:,} more characters ({self.whole_with})"
 
     def _beside(self, label: Part, rows: list[Text], indent: int) -> None:
         column = indent + self.label_width
@@ -172,6 +178,14 @@ class Page:
             yield from text.split("\n", allow_blank=True)
             return
         yield from text.wrap(self._measure, max(width, 10), overflow="fold", tab_size=4)
+
+
+def _terminal_columns() -> int:
+    """Return how wide stdout is. `shutil.get_terminal_size` would ask the stream that ours has replaced."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
 
 
 def _moved_in(row: Text, columns: int) -> Text:

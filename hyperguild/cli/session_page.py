@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,9 @@ from hyperguild.cli.tool_files import going_on_arguments
 from hyperguild.cli.view import COLOURS, MARKS
 from hyperguild.cli.when import ago, local_time
 from hyperguild.domain.records import Attempt, RunResult, RunStatus, Step, StoredRun
+from hyperguild.domain.review import Label, LabelState, current_labels
 from hyperguild.domain.secrets import placeholders
-from hyperguild.domain.text import cleaned
+from hyperguild.domain.text import cleaned, one_line
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
 from hyperguild.orchestration.resume import can_go_on, pending_named
@@ -37,6 +38,8 @@ STATUS_STYLES: dict[RunStatus, str] = {
     "interrupted": "red",
 }
 
+LABEL_STYLES: dict[LabelState, str] = {"good": "green", "bad": "red", "disputed": "yellow"}
+
 ENDINGS: dict[RunStatus, str] = {
     "exhausted": "no tier gave an answer that was accepted",
     "best_effort": "no tier was accepted; this is the best refused answer",
@@ -48,6 +51,10 @@ ENDINGS: dict[RunStatus, str] = {
 }
 """What a status other than `accepted` means."""
 
+Labels = Mapping[str, Sequence[Label]]
+"""All that was ever said of attempts, by attempt id, oldest first."""
+
+NOTE_CHARS = 2000
 MAX_BAR_CELLS = 40
 _TIME_CELLS = 10
 _LABEL_CELLS = 36
@@ -65,7 +72,7 @@ class Detail:
 def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -> None:
     """Put a selection on the page. Raises `UsageError` where the attempt asked for is none."""
     if detail.attempt is not None:
-        _one_attempt(page, selection.heads[-1], detail.attempt, now)
+        _one_attempt(page, selection, detail.attempt, now)
         return
     if len(selection.heads) > 1:
         _session_head(page, selection, now)
@@ -73,7 +80,7 @@ def fill_page(page: Page, selection: Selection, detail: Detail, now: datetime) -
         page.gap()
         _head(page, stored, selection, now, whole=detail.whole)
         page.gap()
-        _chain(page, stored, detail)
+        _chain(page, stored, selection.labels, detail)
         _delegated(page, selection.delegated_by(stored), whole=detail.whole)
         if detail.steps:
             fill_steps(page, stored, whole=detail.whole)
@@ -165,7 +172,7 @@ def _tokens(usage: Usage) -> list[str]:
     return [f"{usage.input_tokens:,}{cached} → {usage.output_tokens:,} tokens"]
 
 
-def _chain(page: Page, stored: StoredRun, detail: Detail) -> None:
+def _chain(page: Page, stored: StoredRun, labels: Labels, detail: Detail) -> None:
     result = stored.result
     if not result.attempts:
         page.add(("no attempt was finished", "dim"))
@@ -175,6 +182,7 @@ def _chain(page: Page, stored: StoredRun, detail: Detail) -> None:
         page.gap()
         _row(page, number, attempt, result)
         _facts(page, attempt)
+        fill_labels(page, labels.get(attempt.attempt_id, ()), indent=page.indent)
         if attempt.answer:
             page.quote("answer", attempt.answer, indent=page.indent, whole=detail.whole)
         elif attempt.verdict in {"accept", "escalate"}:
@@ -273,6 +281,19 @@ def _facts(page: Page, attempt: Attempt) -> None:
             page.fact("", (f"✗ {one.kind}: {one.message}", ""), indent=indent)
 
 
+def fill_labels(page: Page, history: Sequence[Label], *, indent: int) -> None:
+    """Add what each reviewer says now of an attempt, with the note."""
+    for number, label in enumerate(current_labels(history)):
+        value = str(label.value)
+        note = [(f": {one_line(label.note, NOTE_CHARS)}", "")] if label.note else []
+        page.fact(
+            "" if number else "label",
+            *((value, LABEL_STYLES["good" if value == "good" else "bad"]), (f" by {label.reviewer}", "dim")),
+            *note,
+            indent=indent,
+        )
+
+
 def _numbers(attempt: Attempt) -> list[str]:
     if attempt.verdict == "skip":
         return []
@@ -287,7 +308,8 @@ def _numbers(attempt: Attempt) -> list[str]:
     return [*spent, *judge, *retries, *ended, *_tokens(attempt.usage), *money]
 
 
-def _one_attempt(page: Page, stored: StoredRun, number: int, now: datetime) -> None:
+def _one_attempt(page: Page, selection: Selection, number: int, now: datetime) -> None:
+    stored = selection.heads[-1]
     attempt = nth_attempt(stored, number)
     result = stored.result
     page.add(*_title(result), hang=2)
@@ -298,6 +320,7 @@ def _one_attempt(page: Page, stored: StoredRun, number: int, now: datetime) -> N
     _legend(page, [attempt])
     _row(page, number, attempt, result)
     _facts(page, attempt)
+    fill_labels(page, selection.labels.get(attempt.attempt_id, ()), indent=page.indent)
     sent = False
     for step in steps_of(stored, attempt):
         for message in step.messages:

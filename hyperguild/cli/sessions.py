@@ -1,24 +1,31 @@
-"""`hyperguild sessions`: list, show, export, repair."""
+"""`hyperguild sessions`: its group, and list, show and repair; the others have modules of their own."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from hyperguild.cli.filters import FILTER_HELP, filter_options, wanted_of
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat, print_json
+from hyperguild.cli.sessions_export import export
+from hyperguild.cli.sessions_prune import prune
+from hyperguild.cli.sessions_search import search
+from hyperguild.cli.sessions_tail import tail
 from hyperguild.cli.streams import say
-from hyperguild.errors import UsageError
+
+Listed = Literal["sessions", "runs", "attempts"]
 
 GROUP_EPILOG = """\b
 Examples:
-  hyperguild sessions list
+  hyperguild sessions list --skill review --status exhausted --since 7d
   hyperguild sessions show last           why the last run went as it did
-  hyperguild sessions show last --full
+  hyperguild sessions search "token bucket"
+  hyperguild sessions tail                what happens, as it happens
   hyperguild sessions export --all > runs.jsonl
+  hyperguild sessions prune --older-than 90d --keep labelled --dry-run
 
 An ID is that of a session or of a run, the end of one (four characters or more), or last.
 """
@@ -26,11 +33,26 @@ An ID is that of a session or of a run, the end of one (four characters or more)
 LIST_EPILOG = """\b
 Examples:
   hyperguild sessions list --limit 100
-  hyperguild sessions list --json | jq '.[] | {title, statuses}'
+  hyperguild sessions list --skill review --status exhausted --since 7d
+  hyperguild sessions list --runs --model phi4 --min-cost 0.05
+  hyperguild sessions list --attempts --verdict escalate --label good
+  hyperguild sessions list -S '"token bucket" retr*' --json | jq '.[].title'
 
---json prints an array of objects with session_id, created_at, title, runs
-(their number), skills, statuses (of the runs, oldest first) and cost_usd.
-"""
+\b
+{FILTER_HELP}
+\b
+A run fits --model, --tier, --verdict and --label where one of its attempts
+fits them all; a session fits where one of its runs does. Costs are those of
+the run, with --attempts of the attempt. -S looks for all the words, in any
+order; for "several words" in this order; for the beginning of a word: retr*.
+
+\b
+--json prints an array of objects. Of sessions: session_id, created_at, title,
+runs (their number), skills, statuses (of the runs, oldest first) and
+cost_usd. --runs: run_id, session_id, skill, chain, status, model, attempts,
+cost_usd, created_at, excerpt and more. --attempts: attempt_id, run_id, model,
+verdict, cause, score, label, excerpt and more.
+""".replace("{FILTER_HELP}", FILTER_HELP)
 
 SHOW_EPILOG = """\b
 Examples:
@@ -42,21 +64,11 @@ Examples:
   hyperguild sessions show --json | jq '.runs[].attempts[].verdict'
 
 --json prints one object: session_id, created_at and runs, an array of
-result objects with task, images (their number), created_at, finished_at and
-steps. With --attempt it prints that attempt, with its steps.
+result objects with task, images (their number), created_at, finished_at,
+steps and labels (what reviewers said, oldest first). With --attempt it prints that attempt, with its steps.
 
 The bars of a run have one scale. Marks: ✓ accepted, ✗ refused, ! error,
 – skipped.
-"""
-
-EXPORT_EPILOG = """\b
-Examples:
-  hyperguild sessions export last
-  hyperguild sessions export --all > runs.jsonl
-  hyperguild sessions export 3f2a91c0 --json | jq '.[0].task'
-
-Each run is its result object with task, images (their number), created_at,
-finished_at and steps: one a line (jsonl), or all in an array (json).
 """
 
 REPAIR_EPILOG = """\b
@@ -78,29 +90,39 @@ def sessions() -> None:
 
 
 @sessions.command("list", epilog=LIST_EPILOG)
+@click.option("--runs", "what", flag_value="runs", help="List runs instead of sessions.")
+@click.option("--attempts", "what", flag_value="attempts", help="List attempts.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most to list.")
+@click.option("--after", metavar="CURSOR", help="Go on where a listing ended: it says how.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array.")
 @click.pass_obj
-def list_sessions(settings: Settings, /, limit: int, *, as_json: bool) -> None:
-    """List the newest sessions, newest first."""
+def list_sessions(
+    settings: Settings, /, what: Listed | None, limit: int, after: str | None, *, as_json: bool, **chosen: Any
+) -> None:
+    """List sessions, runs or attempts, newest first."""
     from hyperguild.adapters.clock import SystemClock  # noqa: PLC0415  # start-up
-    from hyperguild.cli.log_reading import newest_sessions  # noqa: PLC0415
+    from hyperguild.cli.listing import newest  # noqa: PLC0415
     from hyperguild.cli.page import Page  # noqa: PLC0415
-    from hyperguild.cli.session_table import fill_page  # noqa: PLC0415
+    from hyperguild.cli.session_table import table_of  # noqa: PLC0415
+    from hyperguild.cli.table import fill_table  # noqa: PLC0415
+    from hyperguild.domain.review import EVERYTHING  # noqa: PLC0415
 
-    # One more than is shown tells whether there are more.
-    found = asyncio.run(newest_sessions(settings, limit + 1))
+    now = SystemClock().now()
+    wanted = wanted_of(chosen, now)
+    found = asyncio.run(newest(settings, what or "sessions", wanted, limit, after))
     if as_json:
-        print_json([session.model_dump(mode="json") for session in found[:limit]])
-        return
-    if not found:
-        say(flat(f"no sessions yet in {settings.db_file()}; `hyperguild run` makes the first"))
-        return
-    page = Page.for_stdout(settings.env)
-    fill_page(page, found[:limit], SystemClock().now())
-    page.print()
-    if len(found) > limit:
-        say(f"there are older ones: --limit {2 * limit}")
+        print_json([item.model_dump(mode="json") for item in found.items])
+    elif found.items:
+        page = Page.for_stdout(settings.env)
+        fill_table(page, table_of(found.items, now))
+        page.print()
+    elif wanted != EVERYTHING or after is not None:
+        say(f"no {what or 'sessions'} fit")
+    else:
+        say(flat(f"no {what or 'sessions'} yet in {settings.db_file()}; `hyperguild run` makes the first"))
+    if found.after is not None:
+        say(f"there are more: --after {found.after}")
 
 
 @sessions.command(epilog=SHOW_EPILOG, short_help="Show what was tried, and why it went so.")
@@ -123,11 +145,11 @@ def show(
     ID is that of a session or run, the end of one, or last.
     """
     from hyperguild.adapters.clock import SystemClock  # noqa: PLC0415  # start-up
-    from hyperguild.cli.log_reading import selected, session_object  # noqa: PLC0415
+    from hyperguild.cli.labelled import labelled_selection, session_object  # noqa: PLC0415
     from hyperguild.cli.page import Page  # noqa: PLC0415
     from hyperguild.cli.session_page import Detail, fill_page, nth_attempt, steps_of  # noqa: PLC0415
 
-    selection = asyncio.run(selected(settings, reference))
+    selection = asyncio.run(labelled_selection(settings, reference))
     if as_json and attempt is None:
         print_json(session_object(selection))
     elif as_json and attempt is not None:
@@ -141,33 +163,6 @@ def show(
         page.print()
 
 
-@sessions.command(epilog=EXPORT_EPILOG)
-@click.argument("references", metavar="[ID]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Export every run.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["jsonl", "json"]),
-    default="jsonl",
-    show_default=True,
-    help="One run a line, or an array.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.pass_obj
-def export(
-    settings: Settings, /, references: tuple[str, ...], form: str, *, every: bool, as_json: bool
-) -> None:
-    """Print runs as JSON, for jq and other programs.
-
-    ID is that of a session or run, the end of one, or last.
-    """
-    if every and references:
-        raise UsageError("--all and ids exclude each other")
-    if not every and not references:
-        raise UsageError("nothing to export", hint="name sessions or runs, `last`, or --all")
-    asyncio.run(_export(settings, references, as_lines=form == "jsonl" and not as_json))
-
-
 @sessions.command(epilog=REPAIR_EPILOG)
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
@@ -179,17 +174,5 @@ def repair(settings: Settings, /, *, dry_run: bool, as_json: bool) -> None:
     repair_log(settings, dry_run=dry_run, as_json=as_json)
 
 
-async def _export(settings: Settings, references: tuple[str, ...], *, as_lines: bool) -> None:
-    """Print the runs as they are read; an array only when all are."""
-    from hyperguild.cli.log_reading import every_run, run_object, runs_of  # noqa: PLC0415  # start-up
-    from hyperguild.cli.output import json_text  # noqa: PLC0415
-
-    kept: list[dict[str, Any]] = []
-    async with aclosing(runs_of(settings, references) if references else every_run(settings)) as runs:
-        async for stored in runs:
-            if as_lines:
-                click.echo(json_text(run_object(stored)))
-            else:
-                kept.append(run_object(stored))
-    if not as_lines:
-        print_json(kept)
+for command in (search, tail, export, prune):
+    sessions.add_command(command)

@@ -76,11 +76,17 @@ class CheckResult(Record):
 
 
 class JudgeUse(Record):
-    """Who judged, and what that used. `model` is None where no judge was asked."""
+    """Who judged, and what that used. `model` is None where no judge was asked.
+
+    `accepts` is the judge's own word, whatever its score (of several votes what most of them say; None where
+    there was no verdict, or it was not kept yet), and `accept_at` the score that it took to be accepted.
+    """
 
     model: str | None = None
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
+    accepts: bool | None = None
+    accept_at: float | None = None
 
 
 class ModelUse(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
@@ -156,7 +156,8 @@ class AttemptFact:
     """An attempt as statistics, calibration and replay read it; fields are those of `records.Attempt`.
 
     `judge` is the model that judged, None where none did; `judge_accepts` is its own word, whatever its score
-    (None: not known), and `accept_at` the threshold that applied.
+    (None: not known), and `accept_at` the threshold that applied. `hooks_usage` is what models used that
+    hooks asked; what runs used that it delegated is not in here: they are on record themselves.
     """
 
     attempt_id: str
@@ -180,6 +181,8 @@ class AttemptFact:
     judge_accepts: bool | None
     accept_at: float | None
     started_at: datetime | None
+    hooks_usage: Usage = field(default_factory=Usage)
+    hooks_cost_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,12 +78,19 @@ class JudgePanel:
         self._asked: dict[str, bool] = {}  # model name -> whether it has replied, in order
         self._usage = Usage()
         self._cost_usd: float | None = 0.0
+        self._word: bool | None = None
 
     @property
     def use(self) -> JudgeUse:
-        """Who has judged so far (where nobody replied: who was asked), and what that used."""
+        """Who has judged so far (where nobody replied: who was asked), what that used, and their word."""
         names = [name for name, replied in self._asked.items() if replied] or list(self._asked)
-        return JudgeUse(model=", ".join(names) or None, usage=self._usage, cost_usd=self._cost_usd)
+        return JudgeUse(
+            model=", ".join(names) or None,
+            usage=self._usage,
+            cost_usd=self._cost_usd,
+            accepts=self._word,
+            accept_at=self._judge.accept_at if names else None,
+        )
 
     async def decide(self) -> Judgement:
         """Let the models vote until more than half of `judge.votes` accept, or can no longer.
@@ -104,7 +111,10 @@ class JudgePanel:
             (accepting if self._accepts(reply) else refusing).append(reply)
             if len(accepting) >= needed or len(refusing) > self._judge.votes - needed:
                 break
-        score = fmean(reply.score for reply in (*accepting, *refusing))
+        replies = (*accepting, *refusing)
+        score = fmean(reply.score for reply in replies)
+        self._word = 2 * sum(reply.accept for reply in replies) > len(replies)
+        self._watch.on_judge_use(self.use)
         if len(accepting) >= needed:
             return Judgement(accepted=True, score=score, feedback=_joined(accepting))
         return Judgement(accepted=False, score=score, feedback=_joined(refusing) or self._no_reason(refusing))

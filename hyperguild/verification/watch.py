@@ -14,8 +14,8 @@ class VerifierWatch:
     """Callbacks; none may block or raise.
 
     `on_check` gets each check's result, `on_judge_loading` a judge model's name and how its load goes,
-    `on_judge_use` who has judged and what that used so far, after every call; `on_warning` what a person
-    should know of the way to the verdict. A verdict's own warning is not among it.
+    `on_judge_use` who has judged and what that used so far, after every call, and last with their word;
+    `on_warning` what a person should know of the way to the verdict. A verdict's own warning is not among it.
     """
 
     on_check: Callable[[CheckResult], None]

@@ -16,9 +16,8 @@ from statistics import median
 
 from measure import Job, machine, ratios, rounds, spread, table
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunResult, RunStart, Step
 from hyperguild.domain.secrets import Scrubber

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes import LlamaSwapProbe
 from hyperguild.adapters.wire.keys import KeyRing
@@ -18,7 +18,6 @@ from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.transcript import faults
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Message

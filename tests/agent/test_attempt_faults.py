@@ -8,10 +8,9 @@ from agent.looping import PROMPT, FunctionTool, allow, tool, whole
 from agent.scripted import LoopClock, NoProbe, Pause, ScriptedModel, Turn, in_jumping_time
 from builders import local_model, tier
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.agent.terms import LoopEnd, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.events import Event
 from hyperguild.domain.messages import Finish, TextDelta, ToolCallDelta
 from hyperguild.domain.records import Attempt, Step

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from agent.looping import calls, loop_over, says, tool
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.agent.hooks import Control, Hook, Hooks
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.limits import Standing
 from hyperguild.domain.messages import Completion, Message
 from hyperguild.errors import HyperguildError

@@ -8,9 +8,8 @@ import pytest
 from agent.looping import tool
 from agent.scripted import LoopClock, NoProbe, ScriptedModel, Turn, in_jumping_time, scripted
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.agent.watch import StepBegan
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.limits import Standing

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.looping import PROMPT, allow, calls, says, tool, whole
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.models import open_client
 from hyperguild.adapters.probes import LlamaSwapProbe
 from hyperguild.adapters.probes.windows import ServerWindows
@@ -16,7 +16,6 @@ from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopRequest, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.watch import Compacted, KeptStep, LoopEvent, LoopWatch
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
 from hyperguild.domain.messages import Message, ModelRequest

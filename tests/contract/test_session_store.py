@@ -234,7 +234,9 @@ async def test_any_sqlite_tool_reads_the_columns_of_the_contract(place: Place, o
     assert columns("sessions") >= {"session_id", "created_at", "title"}
     runs = set(RunResult.model_fields) - {"attempts"}
     assert columns("runs") >= runs | {"task", "images", "created_at", "finished_at", "lease_expires_at"}
-    assert columns("attempts") == set(Attempt.model_fields) | {"run_id", "skill", "chain", "label"}
+    assert columns("attempts") == (
+        set(Attempt.model_fields) | {"run_id", "skill", "chain", "run_created_at", "label", "text_id"}
+    )
     assert columns("steps") == set(Step.model_fields) | {"run_id"}
     query = "SELECT started_at, answer, usage, json_extract(checks, '$[1].message'), rowid FROM attempts"
     assert place.rows(query) == [

@@ -17,11 +17,11 @@ from agent.looping import allow, tool, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.agent.source import AttemptTools
 from hyperguild.agent.toolbox import CallRules
-from hyperguild.bootstrap import open_guild, system_ids
+from hyperguild.bootstrap import open_guild
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
 from hyperguild.continuing import Means, Terms, going_on, unfinished

@@ -71,6 +71,7 @@ def test_the_result_object_comes_through_a_pipe(home: Any) -> None:
     assert (first["warm_state"], first["warm_start"]) == ("cold", False)
     assert first["load_ms"] > 0
     assert first["verifier"]["model"] == "judge"
+    assert (first["verifier"]["accepts"], first["verifier"]["accept_at"]) == (False, 0.7)
     assert (second["verdict"], second["cause"]) == ("accept", None)
     assert result["output"] == second["answer"]
     assert result["best_attempt_id"] == second["attempt_id"]

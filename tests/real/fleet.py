@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.embedded.client import EmbeddedClient
 from hyperguild.adapters.embedded.engine import Change, Engine, ignore_change
 from hyperguild.adapters.embedded.host import Served
@@ -19,7 +19,7 @@ from hyperguild.adapters.embedded.probe import EmbeddedProbe
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.adapters.wire.keys import KeyRing
-from hyperguild.bootstrap import OpenGuild, open_guild, system_ids
+from hyperguild.bootstrap import OpenGuild, open_guild
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.loader import load_config_text
 from hyperguild.domain.chain import EngineSettings

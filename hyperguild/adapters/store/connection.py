@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hyperguild.adapters.store.migrations import MIGRATIONS, Migration
+from hyperguild.adapters.store.search_index import is_kept, keep_index
 from hyperguild.errors import StoreError, StoreVersionError
 from hyperguild.private_folder import make_private
 
@@ -51,7 +52,12 @@ def open_for_writing(
             connection.execute("PRAGMA synchronous = FULL")
             # What is deleted (keep_days) is overwritten, not just unlinked.
             connection.execute("PRAGMA secure_delete = ON")
+            # A dump holds the tables of the text index in a form that may not come back whole.
+            from_dump = _version(connection) == 0 and bool(_tables(connection))
             _migrate(connection, path, program_version, migrations)
+            if migrations is MIGRATIONS and not is_kept(connection, anew=from_dump):
+                with transaction(connection, "BEGIN IMMEDIATE"):
+                    keep_index(connection, anew=from_dump)
             connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             connection.close()

@@ -30,6 +30,7 @@ from hyperguild.adapters.store.connection import (
 from hyperguild.adapters.store.migrations import MIGRATIONS
 from hyperguild.adapters.store.rows import is_readable, to_time
 from hyperguild.adapters.store.salvage import TableSalvage, identifier
+from hyperguild.adapters.store.search_index import TABLE
 from hyperguild.errors import StoreError
 
 MOST_FAULTS = 20
@@ -42,6 +43,9 @@ WAL mode holds some of them."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
 _OURS = ("sessions", "runs", "attempts", "steps")
 """In the order in which they refer to each other. Other tables follow."""
+
+_NOT_CARRIED_OVER = ("migrations", "sqlite_", TABLE)
+"""How the names begin of tables that a new file has anyway, or makes of the others."""
 
 _TORN_OFF = (
     "SELECT run_id, min(at) FROM (SELECT run_id, started_at AS at FROM attempts"
@@ -266,7 +270,7 @@ def _salvage(
 def _tables(connection: sqlite3.Connection) -> list[str]:
     """Return the tables whose rows are carried over, those first that others refer to."""
     found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
-    names = [name for (name,) in found if name != "migrations" and not name.startswith("sqlite_")]
+    names = [name for (name,) in found if not name.startswith(_NOT_CARRIED_OVER)]
     return [*(name for name in _OURS if name in names), *(name for name in names if name not in _OURS)]
 
 

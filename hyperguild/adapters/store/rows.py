@@ -83,9 +83,7 @@ class RowWriter:
 
     def title(self, task: str) -> str | None:
         """Return the first line of the task, cut; scrubbed before, for half a key has no shape."""
-        content = self._content(task)
-        lines = content.strip().splitlines() if content else []
-        return lines[0][:_TITLE_CHARS].rstrip() if lines else None
+        return title_of(self._content(task))
 
     def result(self, result: RunResult, finished_at: datetime) -> Row:
         """Return the columns that the end of a run settles."""
@@ -146,6 +144,12 @@ class RowWriter:
 
     def _remark(self, text: str) -> str:
         return "" if self.policy.content == "none" else self.scrubber.scrub(text)
+
+
+def title_of(stored_task: str | None) -> str | None:
+    """Return the first line of a task as it is stored, cut."""
+    lines = stored_task.strip().splitlines() if stored_task else []
+    return lines[0][:_TITLE_CHARS].rstrip() if lines else None
 
 
 def _told_apart(message: Row) -> Row:

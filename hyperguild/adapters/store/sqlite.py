@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from hyperguild import __version__
 from hyperguild.adapters.store.breakers import keep_breakers, read_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing, transaction, translated
 from hyperguild.adapters.store.ledger import SqliteLedger, insert, note_recorded, release, take_up
 from hyperguild.adapters.store.liveness import ProcessId
+from hyperguild.adapters.store.pruning import settle_session
+from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.references import find_run, find_session
 from hyperguild.adapters.store.rows import (
     Row,
     RowWriter,
-    read_run,
     read_usage,
     storable,
     to_json,
     to_time,
 )
+from hyperguild.adapters.store.search_index import note_deleted, purge
 from hyperguild.adapters.store.thread import StoreThread
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
@@ -33,17 +35,11 @@ from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import StoreError, UsageError
 from hyperguild.ports import Clock
 
-T = TypeVar("T")
-
 _LONGEST_DAYS = 365_000
 """A thousand years: what is asked for beyond leads to dates that cannot be written."""
 
-_RUNS_OF_SESSION = "SELECT * FROM runs WHERE session_id = ? ORDER BY created_at, rowid"
-_SUMMED_UP = (
-    "SELECT skill, status, cost_usd, lease_expires_at, pid, host, process_started FROM runs"
-    # The totals of a run include those that it delegated.
-    " WHERE session_id = ? AND parent_run_id IS NULL ORDER BY created_at, rowid"
-)
+_PURGE_S = 0.2
+"""How long opening the log may take to overwrite words of deleted texts; the next opening goes on."""
 
 
 class SqliteSessionStore:
@@ -64,6 +60,7 @@ class SqliteSessionStore:
         self._clock = clock
         self._version = version
         self._process = ProcessId.own()
+        self._reader = LogReader(path, clock)
         self._thread = StoreThread(path, "session-log")
         self.ledger = SqliteLedger(self._thread.write, self._thread.read, clock)
 
@@ -143,27 +140,17 @@ class SqliteSessionStore:
                 " ORDER BY newest DESC, latest DESC",
                 (limit,),
             ).fetchall()
-            return [self._summary(connection, row) for row in rows]
+            return [self._reader.summary(connection, row) for row in rows]
 
         return await self._thread.read(work)
 
     async def session_runs(self, session_id: str) -> list[StoredRun]:
         """Return a session's runs with attempts and steps, oldest first."""
-
-        def work(connection: sqlite3.Connection) -> list[StoredRun]:
-            rows = connection.execute(_RUNS_OF_SESSION, (session_id,)).fetchall()
-            return [self._stored_run(connection, row) for row in rows]
-
-        return await self._thread.read(work)
+        return await self._thread.read(lambda connection: self._reader.session_runs(connection, session_id))
 
     async def run(self, run_id: str) -> StoredRun | None:
         """Return one run with attempts and steps, or None."""
-
-        def work(connection: sqlite3.Connection) -> StoredRun | None:
-            row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            return None if row is None else self._stored_run(connection, row)
-
-        return await self._thread.read(work)
+        return await self._thread.read(lambda connection: self._reader.run(connection, run_id))
 
     async def resolve_session(self, reference: str) -> str:
         """Return the id of the session that an id, a suffix of its or a run's id, or `last` means.
@@ -182,7 +169,7 @@ class SqliteSessionStore:
     async def breakers(self) -> list[BreakerRecord]:
         """Return the breakers that are kept, by endpoint and model."""
         return await self._thread.read(
-            lambda connection: self._readable(lambda: read_breakers(connection), "breaker")
+            lambda connection: self._reader.readable(lambda: read_breakers(connection), "breaker")
         )
 
     async def keep_breakers(self, records: Sequence[BreakerRecord], gone: Sequence[str]) -> None:
@@ -211,13 +198,15 @@ class SqliteSessionStore:
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         running = connection.execute("SELECT * FROM runs WHERE status = 'running'").fetchall()
-        gone = [(row["run_id"],) for row in running if self._status(row) == "interrupted"]
+        gone = [(row["run_id"],) for row in running if self._reader.status(row) == "interrupted"]
         connection.executemany("UPDATE runs SET status = 'interrupted' WHERE run_id = ?", gone)
         keep_days = self._writer.policy.keep_days
         if keep_days is not None:
             self._forget(
                 connection, to_time(self._clock.now() - timedelta(days=min(keep_days, _LONGEST_DAYS)))
             )
+        ends_at = self._clock.monotonic() + _PURGE_S
+        purge(connection, lambda: self._clock.monotonic() > ends_at)
 
     def _forget(self, connection: sqlite3.Connection, oldest: str) -> None:
         expired = connection.execute(
@@ -228,13 +217,10 @@ class SqliteSessionStore:
             "DELETE FROM runs WHERE parent_run_id IS NOT NULL AND status != 'running'"
             " AND parent_run_id NOT IN (SELECT run_id FROM runs)"
         )
+        if expired:
+            note_deleted(connection)
         for (session_id,) in expired:
-            first = connection.execute(f"{_RUNS_OF_SESSION} LIMIT 1", (session_id,)).fetchone()
-            if first is None:
-                connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
-            else:
-                title = self._writer.title(first["task"] or "")
-                connection.execute("UPDATE sessions SET title = ? WHERE session_id = ?", (title, session_id))
+            settle_session(connection, session_id)
 
     def _start_run(self, connection: sqlite3.Connection, run: RunStart) -> None:
         row = self._writer.run(run, self._process)
@@ -256,7 +242,7 @@ class SqliteSessionStore:
     def _resume_run(self, connection: sqlite3.Connection, run_id: str, lease_expires_at: datetime) -> None:
         row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         self._require(row, run_id)
-        status = self._status(row)
+        status = self._reader.status(row)
         if status == "running":
             raise UsageError(
                 f"the run {run_id} is under way in another process", hint="end that one first, or wait for it"
@@ -264,7 +250,7 @@ class SqliteSessionStore:
         if status not in RESUMABLE:
             raise UsageError(f"the run {run_id} has ended: {status}", hint="`hyperguild rerun` runs it again")
         # A pause counts what its attempt has used so far, and the attempt will be counted when it ends.
-        attempts = self._stored_run(connection, row).result.attempts
+        attempts = self._reader.stored_run(connection, row).result.attempts
         usage = sum((attempt.whole_usage for attempt in attempts), Usage())
         cost_usd = total_cost_usd(cost for attempt in attempts for cost in attempt.costs_usd)
         take_up(connection, run_id)
@@ -294,7 +280,7 @@ class SqliteSessionStore:
     ) -> None:
         self._require_own(connection, run_id)
         run = connection.execute(
-            "SELECT usage, cost_usd, skill, chain FROM runs WHERE run_id = ?", (run_id,)
+            "SELECT usage, cost_usd, skill, chain, created_at FROM runs WHERE run_id = ?", (run_id,)
         ).fetchone()
         usage = read_usage(run["usage"]) + attempt.whole_usage
         cost_usd = total_cost_usd([run["cost_usd"], *attempt.costs_usd])
@@ -302,7 +288,7 @@ class SqliteSessionStore:
             "UPDATE runs SET usage = ?, cost_usd = ?, duration_ms = duration_ms + ? WHERE run_id = ?",
             (to_json(usage.model_dump()), cost_usd, attempt.duration_ms, run_id),
         )
-        of_run = {"skill": run["skill"], "chain": run["chain"]}
+        of_run = {"skill": run["skill"], "chain": run["chain"], "run_created_at": run["created_at"]}
         _insert(connection, "attempts", self._writer.attempt(run_id, attempt) | of_run)
         for step in steps:
             _insert(connection, "steps", self._writer.step(run_id, step))
@@ -327,48 +313,6 @@ class SqliteSessionStore:
                 f"the run {run_id} goes on in another process",
                 hint="this one showed no sign of life for a while; leave the run to the other one",
             )
-
-    def _status(self, row: sqlite3.Row) -> str:
-        if row["status"] != "running":
-            return str(row["status"])
-        expired = row["lease_expires_at"] < to_time(self._clock.now())
-        return "interrupted" if expired or self._is_gone(row) else "running"
-
-    def _is_gone(self, row: sqlite3.Row) -> bool:
-        if row["pid"] is None or row["host"] is None:
-            return False
-        return ProcessId(pid=row["pid"], host=row["host"], started=row["process_started"]).is_gone()
-
-    def _summary(self, connection: sqlite3.Connection, session: sqlite3.Row) -> SessionSummary:
-        runs = connection.execute(_SUMMED_UP, (session["session_id"],)).fetchall()
-        fields: dict[str, Any] = {
-            **{name: session[name] for name in ("session_id", "created_at", "title")},
-            "runs": len(runs),
-            "skills": tuple(dict.fromkeys(run["skill"] for run in runs)),
-            "statuses": tuple(self._status(run) for run in runs),
-            "cost_usd": total_cost_usd([run["cost_usd"] for run in runs]),
-        }
-        return self._readable(lambda: SessionSummary(**fields), f"session {session['session_id']}")
-
-    def _stored_run(self, connection: sqlite3.Connection, row: sqlite3.Row) -> StoredRun:
-        attempts = connection.execute(
-            "SELECT * FROM attempts WHERE run_id = ? ORDER BY rowid", (row["run_id"],)
-        ).fetchall()
-        steps = connection.execute(
-            "SELECT * FROM steps WHERE run_id = ? ORDER BY rowid",
-            (row["run_id"],),
-        ).fetchall()
-        status = self._status(row)
-        return self._readable(lambda: read_run(row, status, attempts, steps), f"run {row['run_id']}")
-
-    def _readable(self, build: Callable[[], T], what: str) -> T:
-        try:
-            return build()
-        except ValueError as error:
-            raise StoreError(
-                f"the session log {self._path} holds a {what} that cannot be read",
-                hint="was the file edited with another tool?",
-            ) from error
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:

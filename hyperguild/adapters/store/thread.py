@@ -51,6 +51,16 @@ class StoreThread:
         """Do the work in one transaction that sees one state of the database."""
         return await self._submit(lambda: self._transact("BEGIN", work))
 
+    async def empty_log(self) -> None:
+        """Bring what the write-ahead log holds into the file, and empty it; not what others still read."""
+
+        def work() -> None:
+            with translated(self.path):
+                if self._connection is not None:
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await self._submit(work)
+
     async def aclose(self) -> None:
         """Close the database once all that was asked for is done. Safe to call twice, and when cancelled."""
         if self._closed:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from builders import attempt, chain, cloud_model, local_model, tier
 
-from hyperguild.adapters.clock import SystemClock
-from hyperguild.bootstrap import system_ids
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.domain.chain import Budget, Judge, VerifierSpec
 from hyperguild.domain.limits import Allotment, Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import Image, Message, ModelRequest

@@ -282,4 +282,5 @@ def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "breakers": False,
         "reservations": False,
         "labels": False,
+        "upkeep": False,
     }

@@ -426,8 +426,37 @@ async def test_a_judge_that_erred_is_not_asked_again_in_the_run() -> None:
 async def test_what_a_judge_used_is_told_after_every_call() -> None:
     table = bench(qwen=[verdict(True, 0.9), verdict(True, 0.9), verdict(True, 0.9)])
     result = await table.verify(Judge(models=(QWEN,), votes=3))
-    assert [use.usage.input_tokens for use in table.uses] == [100, 200]
+    assert [use.usage.input_tokens for use in table.uses] == [100, 200, 200]
     assert table.uses[-1] == result.judge
+
+
+@pytest.mark.parametrize(
+    ("replies", "votes", "word", "kind"),
+    [
+        ([verdict(True, 0.9)], 1, True, "accept"),
+        ([verdict(True, 0.3)], 1, True, "escalate"),
+        ([verdict(False, 0.9)], 1, False, "escalate"),
+        ([verdict(True, 0.9), verdict(False, 0.9), verdict(True, 0.9)], 3, True, "accept"),
+        ([verdict(True, 0.1), verdict(True, 0.2)], 3, True, "escalate"),
+        ([verdict(True, 0.9), verdict(False, 0.9), verdict(False, 0.9)], 3, False, "escalate"),
+        ([verdict(True, 0.9), verdict(False, 0.9)], 2, False, "escalate"),
+    ],
+)
+async def test_the_judges_own_word_is_kept_beside_the_threshold(
+    replies: list[Say], votes: int, word: bool, kind: str
+) -> None:
+    table = bench(qwen=list(replies))
+    result = await table.verify(Judge(models=(QWEN,), votes=votes, accept_at=0.65))
+    assert (result.kind, result.judge.accepts, result.judge.accept_at) == (kind, word, 0.65)
+    assert table.uses[-1] == result.judge
+
+
+async def test_a_judge_without_a_verdict_has_said_no_word() -> None:
+    table = bench(qwen=[failing()])
+    result = await table.verify(Judge(models=(QWEN,), accept_at=0.65))
+    assert (result.cause, result.judge.accepts, result.judge.accept_at) == ("verifier_error", None, 0.65)
+    again = await table.verify(Judge(models=(QWEN,), accept_at=0.65))
+    assert (again.judge.model, again.judge.accepts, again.judge.accept_at) == (None, None, None)
 
 
 async def test_loaded_models_are_asked_first_if_preferred() -> None:
