@@ -21,6 +21,8 @@ FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"
     [
         ("\x1b[31mred\x1b[0m", "red"),
         ("\x1b]0;title\x07text", "text"),
+        ("\x1b]0;never ended\ntext", "\ntext"),
+        ("\x1bPnever ended\ntext", "\ntext"),
         ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("a\x9b31mb", "ab"),
         ("a\rb", "a\nb"),
