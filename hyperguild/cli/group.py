@@ -41,6 +41,7 @@ COMMANDS = {
     "review": ("hyperguild.cli.review", "review", "Label attempts one by one, the most instructive first."),
     "stats": ("hyperguild.cli.stats", "stats", "Count runs: rates, latencies, cost, what was saved."),
     "calibrate": ("hyperguild.cli.calibrate", "calibrate", "Measure judges; propose their thresholds."),
+    "replay": ("hyperguild.cli.replay", "replay", "See what recorded runs would be under another chain."),
     "trust": ("hyperguild.cli.trust", "trust", "Allow a chains.yaml to run programs and send keys."),
 }
 """Name → (module, attribute, help). Modules are imported when their command is used: start-up counts."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 
 from hyperguild.cli.filters import FILTER_HELP, filter_options, wanted_of
+from hyperguild.cli.importing import import_runs
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat, print_json
 from hyperguild.cli.sessions_export import export
@@ -174,5 +175,5 @@ def repair(settings: Settings, /, *, dry_run: bool, as_json: bool) -> None:
     repair_log(settings, dry_run=dry_run, as_json=as_json)
 
 
-for command in (search, tail, export, prune):
+for command in (search, tail, export, import_runs, prune):
     sessions.add_command(command)

@@ -13,6 +13,7 @@ from hyperguild.domain.records import (
     Cause,
     Record,
     RunStatus,
+    StoredRun,
     VerdictKind,
     WarmState,
 )
@@ -183,6 +184,7 @@ class AttemptFact:
     started_at: datetime | None
     hooks_usage: Usage = field(default_factory=Usage)
     hooks_cost_usd: float | None = 0.0
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,14 @@ class RunFact:
     usage: Usage
     cost_usd: float | None
     attempts: tuple[AttemptFact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRun:
+    """A run that comes from elsewhere, whole, and all that was ever said of its attempts, oldest first."""
+
+    run: StoredRun
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,12 @@ class ModelCaller:
         caller._meter = meter  # noqa: SLF001 - one of its kind
         return caller
 
+    def beside(self, clients: Mapping[str, ModelClient]) -> ModelCaller:
+        """Return a caller that does the same, and asks these clients too, by endpoint."""
+        caller = copy.copy(self)
+        caller._clients = {**self._clients, **clients}  # noqa: SLF001 - one of its kind
+        return caller
+
     async def window(self, model: Model) -> int | None:
         """Return how many tokens one request may have: the server's own figure, else the configured one.
 

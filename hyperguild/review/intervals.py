@@ -29,7 +29,7 @@ class Rate(Record):
         """Return the rate with its two-sided interval; `confidence` is between 0 and 1."""
         if not of:
             return cls(count=count, of=of, share=None, low=0.0, high=1.0)
-        low, high = _wilson(count, of, NormalDist().inv_cdf((1 + confidence) / 2))
+        low, high = wilson(count, of, NormalDist().inv_cdf((1 + confidence) / 2))
         return cls(count=count, of=of, share=count / of, low=low, high=high)
 
 
@@ -38,7 +38,7 @@ def upper_bound(count: int, of: int, confidence: float) -> float:
 
     `confidence` is at least 0.5: below, a bound would be no upper one.
     """
-    return _wilson(count, of, NormalDist().inv_cdf(confidence))[1] if of else 1.0
+    return wilson(count, of, NormalDist().inv_cdf(confidence))[1] if of else 1.0
 
 
 def trials_needed(share: float, bound: float, confidence: float) -> int:
@@ -47,7 +47,8 @@ def trials_needed(share: float, bound: float, confidence: float) -> int:
     return math.ceil(z * z * bound * (1 - bound) / (bound - share) ** 2)
 
 
-def _wilson(count: int, of: int, z: float) -> tuple[float, float]:
+def wilson(count: float, of: int, z: float) -> tuple[float, float]:
+    """Return the ends of the interval of `count` of `of` (not 0), z standard errors to either side."""
     share, spread = count / of, z * z / of
     middle = (share + spread / 2) / (1 + spread)
     half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)

@@ -39,6 +39,7 @@ _AS_THEY_ARE = (
     "first_token_ms",
     "verify_ms",
     "cost_usd",
+    "finish_reason",
 )
 _OF_ATTEMPT = f"run_id, usage, verifier, asides, started_at, {', '.join(_AS_THEY_ARE)}"
 
