@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -37,8 +37,9 @@ from hyperguild.domain.secrets import Scrubber
 from hyperguild.inference.call import ModelCaller
 from hyperguild.inference.redacting import RedactingClient
 from hyperguild.inference.redaction import Redactor
+from hyperguild.orchestration.context import NO_LIMITS, Tools
 from hyperguild.orchestration.resume import Continuation
-from hyperguild.orchestration.walk import NO_LIMITS, Tools, walk
+from hyperguild.orchestration.walk import walk
 from hyperguild.ports import Approver, Clock, EventSink, IdSource, ModelClient, SessionStore, Tool
 
 if TYPE_CHECKING:
@@ -142,31 +143,11 @@ async def open_guild(
     async with AsyncExitStack() as stack:
         keys = KeyRing(env, scrubber.learn)
         stack.push_async_callback(keys.aclose)
-        clients: dict[str, ModelClient] = {}
         redactor = Redactor(configuration.redaction, scrubber, os.urandom(32), clock.monotonic)
-        hosts: dict[str, ModelHost] = {}
-        embedded: dict[str, EmbeddedClient] = {}
         for endpoint in configuration.endpoints.values():
             _learn_secrets(endpoint, env, scrubber)
-            client: ModelClient
-            if endpoint.kind == "embedded":
-                host = hosts[endpoint.name] = open_host(endpoint, env)
-                stack.push_async_callback(host.aclose)
-                client = embedded[endpoint.name] = EmbeddedClient(endpoint, host, keys, transport)
-            else:
-                client = open_client(endpoint, keys=keys, transport_factory=transport)
-            stack.push_async_callback(client.aclose)
-            clients[endpoint.name] = RedactingClient(client, redactor)
-        swap_probe = LlamaSwapProbe(keys, clock, transport)
-        stack.push_async_callback(swap_probe.aclose)
-        probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(hosts, clock)})
-        servers: dict[EndpointKind, ServerOf] = {
-            "llama-swap": swap_probe.server_of,
-            "openai": local_server,
-            "embedded": lambda model: embedded[model.endpoint.name].server_of(model),
-        }
-        windows = ServerWindows(keys, clock, servers, transport)
-        caller = ModelCaller(clients, probe, clock, random.random, windows)
+        clients = _Clients(stack, keys, transport, env)
+        caller = clients.caller(configuration.endpoints.values(), redactor, clock)
         for server in configuration.mcp_servers.values():
             _learn_servers_secrets(server, scrubber)
         source = _ToolsOnDemand(env, approver, configuration, additions.functions, clock)
@@ -182,6 +163,46 @@ async def open_guild(
             approver=approver,
             limits=configuration.limits,
         )
+
+
+class _Clients:
+    """Opens clients, which the stack closes, and what else is asked of the servers behind them."""
+
+    def __init__(
+        self, stack: AsyncExitStack, keys: KeyRing, transport: TransportFactory, env: Mapping[str, str]
+    ) -> None:
+        self._stack = stack
+        self._keys = keys
+        self._transport = transport
+        self._env = env
+        self._hosts: dict[str, ModelHost] = {}
+        self._embedded: dict[str, EmbeddedClient] = {}
+
+    def caller(self, endpoints: Iterable[Endpoint], redactor: Redactor, clock: Clock) -> ModelCaller:
+        """Return who calls the models of these endpoints."""
+        clients = {one.name: RedactingClient(self._open(one), redactor) for one in endpoints}
+        swap_probe = LlamaSwapProbe(self._keys, clock, self._transport)
+        self._stack.push_async_callback(swap_probe.aclose)
+        probe = ProbeByKind({"llama-swap": swap_probe, "embedded": EmbeddedProbe(self._hosts, clock)})
+        servers: dict[EndpointKind, ServerOf] = {
+            "llama-swap": swap_probe.server_of,
+            "openai": local_server,
+            "embedded": lambda model: self._embedded[model.endpoint.name].server_of(model),
+        }
+        windows = ServerWindows(self._keys, clock, servers, self._transport)
+        return ModelCaller(clients, probe, clock, random.random, windows)
+
+    def _open(self, endpoint: Endpoint) -> ModelClient:
+        client: ModelClient
+        if endpoint.kind == "embedded":
+            host = self._hosts[endpoint.name] = open_host(endpoint, self._env)
+            self._stack.push_async_callback(host.aclose)
+            client = EmbeddedClient(endpoint, host, self._keys, self._transport)
+            self._embedded[endpoint.name] = client
+        else:
+            client = open_client(endpoint, keys=self._keys, transport_factory=self._transport)
+        self._stack.push_async_callback(client.aclose)
+        return client
 
 
 def _hooks_in(configuration: Configuration, env: Mapping[str, str], callers: Hooks) -> HooksIn:

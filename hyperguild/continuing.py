@@ -95,6 +95,7 @@ def going_on(stored: StoredRun, means: Means, terms: Terms) -> GoingOn:
     prompt, task = stored_prompt(stored, restorer)
     skill = means.skill(stored.result.skill)
     chain = _chain(stored, means.configuration, terms)
+    chosen = recorded_chain_options(stored.options)
     request = RunRequest(
         skill=skill.name,
         system_prompt=prompt.system,
@@ -105,7 +106,8 @@ def going_on(stored: StoredRun, means: Means, terms: Terms) -> GoingOn:
         work=_work(stored, skill, chain, functions=means.functions),
         external_tools=external_tools(stored.options.get("external_tools", [])),
         options=stored.options,
-        local_only=recorded_chain_options(stored.options).local,
+        local_only=chosen.local,
+        insist=chosen.model_name is not None,
     )
     continuation = plan(stored, request, terms.results, restorer, means.new_id)
     if restorer.missing:

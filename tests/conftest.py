@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from figures import pytest_terminal_summary  # noqa: F401  # pytest finds it here
@@ -14,3 +15,10 @@ from hypothesis import settings
 IN_CI = bool(os.environ.get("CI"))
 settings.register_profile("hyperguild", deadline=None, derandomize=IN_CI, max_examples=30 if IN_CI else 60)
 settings.load_profile("hyperguild")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of garbage collections: to go through it takes a quarter of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

@@ -27,6 +27,7 @@ IMPORTED = (
     "hyperguild.cli.group",
     "hyperguild.cli.models",
     "hyperguild.cli.run",
+    "hyperguild.cli.run_skill",
     "hyperguild.cli.sessions",
     "hyperguild.cli.skills",
     "hyperguild.adapters.tools.mcp",

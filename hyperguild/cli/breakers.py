@@ -13,20 +13,27 @@ from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.cli.diagnosis import Finding
 from hyperguild.cli.model_table import ModelRow
 from hyperguild.cli.options import Settings
+from hyperguild.cli.streams import say
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.wording import did_you_mean, quoted
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import Endpoint, LogPolicy, Model
 from hyperguild.domain.secrets import Scrubber
-from hyperguild.errors import UsageError
+from hyperguild.domain.text import one_line
+from hyperguild.errors import StoreError, UsageError
 from hyperguild.resilience.breakers import endpoint_key, model_key
 
 REMEDY = "mend it; `hyperguild models reset` has it asked again at once"
 
 
 def open_breakers(settings: Settings) -> dict[str, BreakerRecord]:
-    """Return the breakers that have opened, by their keys; none where the log cannot be read."""
-    return {record.key: record for record in peek_breakers(settings.db_file()) if record.is_open()}
+    """Return the breakers that have opened, by their keys. Where they cannot be read, stderr says so."""
+    try:
+        records = peek_breakers(settings.db_file())
+    except StoreError as error:
+        say(f"warning: it is not known who is not asked for a while: {one_line(error.message, 400)}")
+        return {}
+    return {record.key: record for record in records if record.is_open()}
 
 
 def refusals(settings: Settings, models: Sequence[Model]) -> dict[str, str]:

@@ -13,13 +13,16 @@ from hyperguild.bootstrap import open_guild
 from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
-from hyperguild.domain.chain import Chain, Model
+from hyperguild.domain.chain import Chain, Model, Tier
 from hyperguild.domain.limits import Standing
-from hyperguild.domain.messages import Message
+from hyperguild.domain.records import WarmState
+from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.usage import Price
+from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.decide import Situation, obstacle, worst_cost_usd
+from hyperguild.orchestration.prompts import prompt, tokens_of
 
 FREE = Price(input=0.0, output=0.0)
 HEADER = ("", "model", "tier", "state", "judged", "tokens", "at most")
@@ -39,21 +42,14 @@ async def preview(
     `standings` are the limits that it would meet, `breakers` says, by model, why some are not asked for a
     while. Only what is loaded is asked; no model is called.
     """
-    chain, redaction = request.chain, configuration.redaction
-    rows: list[dict[str, Any]] = []
+    chain = request.chain
+    judge = chain.verifier.judge if chain.verifier is not None else None
+    judges = judge.models if judge is not None else ()
     async with open_guild(configuration, env, Scrubber()) as guild:
-        states = {tier.model.name: await guild.caller.warm_state(tier.model) for tier in chain.tiers}
-        judge = chain.verifier.judge if chain.verifier is not None else None
-        judges = judge.models if judge is not None else ()
-        judge_states = {model.name: await guild.caller.warm_state(model) for model in judges}
-    every = [*(tier.model for tier in chain.tiers), *judges]
-    ready = [model for model in every if {**states, **judge_states}[model.name] == "ready"]
-    messages = (
-        Message("system", request.system_prompt),
-        *request.history,
-        Message("user", request.task.rendered(), request.task.images),
-    )
-    tokens = sum(message.estimated_tokens() for message in messages)
+        look = await _look(
+            guild.caller, configuration.redaction, [tier.model for tier in chain.tiers], judges
+        )
+    tokens = tokens_of(prompt(request, request.task.rendered()))
     situation = Situation(
         chain,
         task_tokens=tokens,
@@ -62,24 +58,6 @@ async def preview(
         breakers=breakers,
         standings=standings,
     )
-    for tier in chain.tiers:
-        state = states[tier.model.name]
-        blocked = obstacle(situation, tier)
-        rows.append(
-            {
-                "position": tier.position,
-                "model": tier.model.name,
-                "tier": tier.model.label,
-                "endpoint": tier.model.endpoint.name,
-                "warm_state": state,
-                "swap": state == "cold" and _evicts(tier.model, ready),
-                "verified": tier.verify,
-                "redacted": redaction.applies_to(tier.model),
-                "input_tokens": tokens,
-                "max_cost_usd": worst_cost_usd(chain, tier, tokens),
-                "skip": None if blocked is None else {"cause": blocked.cause, "reason": blocked.reason},
-            }
-        )
     return {
         "skill": request.skill,
         "chain": chain.name,
@@ -87,18 +65,54 @@ async def preview(
         "judges": [
             {
                 "model": model.name,
-                "warm_state": judge_states[model.name],
-                "redacted": redaction.applies_to(model),
-                "swap": judge_states[model.name] == "cold" and _evicts(model, ready),
+                "warm_state": look.states[model.name],
+                "redacted": look.redaction.applies_to(model),
+                "swap": look.swaps(model),
                 "max_cost_usd": _verdict_cost_usd(chain, model, tokens),
             }
             for model in judges
         ],
-        "tiers": rows,
+        "tiers": [_tier_row(tier, situation, look) for tier in chain.tiers],
         "limits": [
             {"scope": one.scope, "unit": one.unit, "limit": one.limit, "left": one.left, "message": one.text}
             for one in standings
         ],
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Look:
+    """How the models of a chain stand now: warm states by name, and which are ready."""
+
+    states: Mapping[str, WarmState | None]
+    ready: Sequence[Model]
+    redaction: RedactionPolicy
+
+    def swaps(self, model: Model) -> bool:
+        """Tell whether asking the model would load it in the place of another."""
+        return self.states[model.name] == "cold" and _evicts(model, self.ready)
+
+
+async def _look(caller: ModelCaller, redaction: RedactionPolicy, *models: Sequence[Model]) -> _Look:
+    every = [model for some in models for model in some]
+    states = {model.name: await caller.warm_state(model) for model in every}
+    return _Look(states, [model for model in every if states[model.name] == "ready"], redaction)
+
+
+def _tier_row(tier: Tier, situation: Situation, look: _Look) -> dict[str, Any]:
+    tokens, blocked = situation.prompt_tokens, obstacle(situation, tier)
+    return {
+        "position": tier.position,
+        "model": tier.model.name,
+        "tier": tier.model.label,
+        "endpoint": tier.model.endpoint.name,
+        "warm_state": look.states[tier.model.name],
+        "swap": look.swaps(tier.model),
+        "verified": tier.verify,
+        "redacted": look.redaction.applies_to(tier.model),
+        "input_tokens": tokens,
+        "max_cost_usd": worst_cost_usd(situation.chain, tier, tokens),
+        "skip": None if blocked is None else {"cause": blocked.cause, "reason": blocked.reason},
     }
 
 

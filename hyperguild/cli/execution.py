@@ -1,4 +1,4 @@
-"""Does what `run` and `rerun` ask for: opens guild and log, shows the walk, prints the result."""
+"""Executes requests: opens guild and log, shows the walk, prints the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,46 +14,26 @@ import click
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.bootstrap import OpenGuild, open_guild
 from hyperguild.cli.approval import open_approver
-from hyperguild.cli.dry_run import preview, print_preview
 from hyperguild.cli.interruption import INTERRUPTED, Interruption
-from hyperguild.cli.log_reading import open_log
 from hyperguild.cli.logs import open_log_sink
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat, print_answer, print_json
-from hyperguild.cli.page import Page
 from hyperguild.cli.sinks import Fan, JsonLines, LastResult, OnStderr
 from hyperguild.cli.streams import say, silence
-from hyperguild.cli.task_input import read_stdin, read_task
-from hyperguild.cli.tool_files import awaiting, read_external_tools
+from hyperguild.cli.tool_files import awaiting
 from hyperguild.cli.view import PlainView, open_view
 from hyperguild.config.configuration import Configuration
-from hyperguild.config.wording import quoted
-from hyperguild.domain.agent import WorkOrder
-from hyperguild.domain.chain import Chain
-from hyperguild.domain.records import RunError, RunResult, StoredRun, UnrecordedRunError
+from hyperguild.domain.records import RunError, RunResult, UnrecordedRunError
 from hyperguild.domain.run import RunRequest
-from hyperguild.domain.secrets import Scrubber, placeholders
-from hyperguild.domain.task import Task
-from hyperguild.domain.text import nearest, one_line
-from hyperguild.errors import HyperguildError, StoreError, UsageError
+from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.text import one_line
+from hyperguild.errors import HyperguildError, StoreError
 from hyperguild.orchestration.resume import Continuation
 from hyperguild.ports import EventSink, SessionStore
 from hyperguild.requests import (
-    ChainOptions,
     ConfiguredSkills,
-    ToolOptions,
-    check_that_results_can_be_handed_in,
-    chosen_chain,
-    external_tools,
-    recorded,
-    recorded_chain_options,
-    recorded_tool_options,
     turns_of,
-    warning_of_guess,
-    work_order,
 )
-from hyperguild.skills.manifest import Skill
-from hyperguild.skills.tool_names import NATIVE_TOOLS, native_tool_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,74 +44,10 @@ class Output:
     as_events: bool = False
     private: bool = False
 
-
-def run_skill(
-    settings: Settings, skill: str, task: tuple[str | None, tuple[str, ...]], options: dict[str, Any]
-) -> None:
-    """Run the skill, or show what would be tried.
-
-    `task` is the argument and the attached files; `options` are those of `hyperguild run`, by parameter name,
-    and are used up. Raises `HyperguildError`, and what `execute` does once a cancelled run is recorded.
-    """
-    session_ref, history = options.pop("session_ref"), options.pop("history")
-    dry_run = options.pop("dry_run")
-    output, tools = _output(options), _tool_options(options)
-    external = read_external_tools(options.pop("external_tools"), read_stdin)
-    configuration = settings.load()
-    check_that_results_can_be_handed_in(external, configuration, private=output.private)
-    loaded = settings.catalog(configuration.path).get(skill)
-    model_name = options["model_name"]
-    chain_options = ChainOptions(**options)
-    chain = chosen_chain(configuration, skill, chain_options)
-    work = work_order(loaded, chain, tools, Path.cwd())
-    request = RunRequest(
-        skill=loaded.name,
-        system_prompt="",
-        task=read_task(*task, stdin_is_terminal=sys.stdin.isatty(), read_stdin=read_stdin),
-        chain=chain,
-        work=work,
-        external_tools=external,
-        options=recorded(chain_options, work, external),
-        local_only=chain_options.local,
-        insist=chain_options.model_name is not None,
-    )
-    request = dataclasses.replace(request, system_prompt=loaded.system_prompt(request.task.text))
-    _warn(warning_of_guess(configuration, model_name))
-    if dry_run:
-        plan = asyncio.run(_preview(settings, configuration, request, session_ref))
-        print_json(plan) if output.as_json else print_preview(plan, Page.for_stdout(settings.env))
-        return
-    execute(settings, configuration, request, output, session_ref=session_ref, history=history)
-
-
-def run_again(settings: Settings, run_ref: str, from_model: str | None, options: dict[str, Any]) -> None:
-    """Run a logged run's task again; takes options and raises as `run_skill` does."""
-    output = _output(options)
-    configuration = settings.load()
-    stored = asyncio.run(_stored_run(settings, run_ref))
-    task = _task_again(stored)
-    loaded = settings.catalog(configuration.path).get(stored.result.skill)
-    chain_options = ChainOptions(**options, from_model=from_model)
-    if stored.options.get("chain") and recorded_chain_options(stored.options).local:
-        chain_options = dataclasses.replace(chain_options, local=True)  # what stayed in the house stays there
-    chain = _chain_again(configuration, stored, chain_options)
-    _warn(warning_of_guess(configuration, options["model_name"]))
-    work = _work_again(stored, loaded, chain)
-    external = external_tools(stored.options.get("external_tools", []))
-    check_that_results_can_be_handed_in(external, configuration, private=output.private)
-    request = RunRequest(
-        skill=loaded.name,
-        system_prompt=loaded.system_prompt(task),
-        task=Task(task),
-        chain=chain,
-        session_id=stored.result.session_id,
-        work=work,
-        external_tools=external,
-        options=recorded(chain_options, work, external),
-        local_only=chain_options.local,
-        insist=chain_options.model_name is not None,
-    )
-    execute(settings, configuration, request, output)
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Output:
+        """Take the options of output, by parameter name, out of all of them."""
+        return cls(**{key: options.pop(key) for key in ("as_json", "as_events", "private")})
 
 
 def execute(
@@ -199,28 +114,6 @@ def execute_series(
             say(f"warning: {one_line(error.message, 400)}")
             raise job.end_of_cancelled() from None
     return job.outcome
-
-
-async def _preview(
-    settings: Settings, configuration: Configuration, request: RunRequest, session_ref: str | None
-) -> dict[str, Any]:
-    """Return what would be tried, as limits and breakers stand now."""
-    from hyperguild.cli.breakers import refusals  # noqa: PLC0415  # start-up
-    from hyperguild.cli.limits_left import standings_now  # noqa: PLC0415  # start-up
-
-    return await preview(
-        configuration,
-        request,
-        settings.env,
-        standings=await standings_now(settings, configuration, session_ref),
-        # Who names a model has it tried, whatever the breaker says.
-        breakers={} if request.insist else refusals(settings, [tier.model for tier in request.chain.tiers]),
-    )
-
-
-def _warn(warning: str | None) -> None:
-    if warning is not None:
-        say(f"warning: {flat(warning)}")
 
 
 class _Job:
@@ -387,84 +280,3 @@ def _reader_may_leave() -> Iterator[None]:
     except OSError as error:
         silence(sys.stdout)
         raise _AnswerLostError(f"cannot write the answer: {error.strerror or error}") from error
-
-
-def _tool_options(options: dict[str, Any]) -> ToolOptions:
-    """Take the options of tools out of all of them."""
-    listed = options.pop("tools")
-    names = None if listed is None else tuple(name for name in listed.replace(",", " ").split() if name)
-    for name in names or ():
-        _check_tool_name(name)
-    return ToolOptions(
-        workdir=options.pop("workdir"),
-        allow_paths=options.pop("allow_paths"),
-        tools=names,
-        permission_mode=options.pop("permission_mode"),
-        tool_choice=options.pop("tool_choice"),
-    )
-
-
-def _check_tool_name(name: str) -> None:
-    """Refuse a name that no tool can bear: that of a server's tool is SERVER_NAME. Raises `UsageError`."""
-    own = native_tool_name(name)
-    near = own if own != name else nearest(name, NATIVE_TOOLS)
-    may_be_a_servers = "_" in name and not (name.startswith("fs_") and near)
-    if own == name and (name in NATIVE_TOOLS or set("*?[") & set(name) or may_be_a_servers):
-        return
-    known = ", ".join(sorted(NATIVE_TOOLS))
-    hint = f"did you mean {quoted(near)}?" if near else f"there are {known}; those of servers are SERVER_NAME"
-    raise UsageError(f"--tools: no tool is called {quoted(name)} here", hint=hint)
-
-
-def _output(options: dict[str, Any]) -> Output:
-    """Take the options of output out of all of them."""
-    return Output(**{key: options.pop(key) for key in ("as_json", "as_events", "private")})
-
-
-async def _stored_run(settings: Settings, reference: str) -> StoredRun:
-    async with open_log(settings) as store:
-        run_id = await store.resolve_run(reference)
-        stored = await store.run(run_id)
-    if stored is None:
-        raise UsageError(f"no run {reference}")
-    return stored
-
-
-def _task_again(stored: StoredRun) -> str:
-    """Return the task of a run. Raises `UsageError` where the log does not hold all of it."""
-    if stored.task is None:
-        raise UsageError(
-            "the task of that run was not stored", hint="it ran with --private, or log.content is not full"
-        )
-    lost = []
-    if stored.images:
-        images = "1 image" if stored.images == 1 else f"{stored.images} images"
-        lost.append(f"that run had {images}, which the log does not keep")
-    names = placeholders(stored.task)
-    if names:
-        lost.append(f"the stored task has placeholders for: {', '.join(names)}")
-    if lost:
-        raise UsageError("; ".join(lost), hint="give the task again, with `hyperguild run`")
-    return stored.task
-
-
-def _work_again(stored: StoredRun, skill: Skill, chain: Chain) -> WorkOrder | None:
-    """Return how tools work: as in that run, where it had ours. Raises `UsageError`."""
-    tools = recorded_tool_options(stored.options) if stored.options.get("tools") else None
-    if tools is None or tools.workdir is None or not stored.options["tools"].get("built_in", True):
-        return work_order(skill, chain, ToolOptions(), Path.cwd())
-    if not tools.workdir.is_dir():
-        raise UsageError(f"the work directory of that run is gone: {tools.workdir}", hint="put it back")
-    return work_order(skill, chain, tools, tools.workdir)
-
-
-def _chain_again(configuration: Configuration, stored: StoredRun, options: ChainOptions) -> Chain:
-    """Return the chain that the options name, else the run's own, else, with a warning, the skill's."""
-    skill, former = stored.result.skill, stored.result.chain
-    if options.chain_name is not None:
-        return chosen_chain(configuration, skill, options)
-    if former in configuration.chains:
-        return chosen_chain(configuration, skill, dataclasses.replace(options, chain_name=former))
-    chain = chosen_chain(configuration, skill, options)
-    _warn(f"chain {quoted(former)} is not in {configuration.path.name}; walking {quoted(chain.name)}")
-    return chain

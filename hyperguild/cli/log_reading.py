@@ -48,14 +48,19 @@ class Selection:
         return tuple(one for one in self.runs if one.parent_run_id == run.result.run_id)
 
 
-@asynccontextmanager
-async def open_log(settings: Settings) -> AsyncGenerator[SessionStore, None]:
-    """Open the session log for reading. Raises `UsageError` where there is none yet, and `StoreError`."""
+def existing_log(settings: Settings) -> Path:
+    """Return the session log's file. Raises `UsageError` where there is none yet."""
     path = settings.db_file()
     if not _is_there(path):
         raise UsageError(f"no session log yet at {path}", hint="`hyperguild run` makes it")
+    return path
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncGenerator[SessionStore, None]:
+    """Open the session log for reading. Raises `UsageError` where there is none yet, and `StoreError`."""
     store = await SqliteSessionStore.open(
-        path, scrubber=Scrubber(), log=LogPolicy(), clock=SystemClock(), read_only=True
+        existing_log(settings), scrubber=Scrubber(), log=LogPolicy(), clock=SystemClock(), read_only=True
     )
     try:
         yield store

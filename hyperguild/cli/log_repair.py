@@ -9,20 +9,28 @@ import click
 from hyperguild import __version__
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.repair import Repair, repair
+from hyperguild.cli.log_reading import existing_log
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat, print_json
 from hyperguild.cli.streams import say
 
 
 def repair_log(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
-    """Repair the session log, or with `dry_run` say what would be saved. Raises `StoreError`."""
+    """Repair the session log, or with `dry_run` say what would be saved.
+
+    Raises `UsageError` where there is none yet, and `StoreError`.
+    """
 
     def tell(done: Repair) -> None:
         _print(done, dry_run=dry_run, as_json=as_json)
         say("waiting for processes that may have opened the damaged file meanwhile: a few seconds")
 
     done = repair(
-        settings.db_file(), program_version=__version__, now=SystemClock().now(), dry_run=dry_run, tell=tell
+        existing_log(settings),
+        program_version=__version__,
+        now=SystemClock().now(),
+        dry_run=dry_run,
+        tell=tell,
     )
     if done.kept_as is None:
         _print(done, dry_run=dry_run, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from hyperguild.cli.streams import say
 from hyperguild.domain.text import cleaned, revealed
 
 
@@ -54,3 +55,9 @@ def print_answer(text: str) -> None:
     # click.echo would take colours out of what goes into a pipe.
     sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")
     sys.stdout.flush()
+
+
+def warn(message: str | None) -> None:
+    """Say a warning on stderr, where there is one."""
+    if message is not None:
+        say(f"warning: {flat(message)}")

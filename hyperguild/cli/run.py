@@ -195,7 +195,7 @@ def run(
         )
     if options.pop("tool_results") is not None:
         raise UsageError("--tool-results needs --continue", hint="a new run waits for no results")
-    from hyperguild.cli.execution import run_skill  # noqa: PLC0415  # start-up
+    from hyperguild.cli.run_skill import run_skill  # noqa: PLC0415  # start-up
 
     run_skill(settings, skill, (task, files), options)
 
@@ -219,6 +219,6 @@ def _require_nothing_new(given: dict[str, Any]) -> None:
 @click.pass_obj
 def rerun(settings: Settings, /, run_ref: str, from_model: str | None, **options: Any) -> None:
     """Run the task of RUN again, in its session. RUN is an id, a unique suffix of one, or `last`."""
-    from hyperguild.cli.execution import run_again  # noqa: PLC0415  # start-up
+    from hyperguild.cli.run_again import run_again  # noqa: PLC0415  # start-up
 
     run_again(settings, run_ref, from_model, options)

@@ -42,12 +42,19 @@ class BreakerRecord(Record):
 
     def words(self, now: datetime) -> str:
         """Say who is not asked, since when, after which error, and when it is tried again."""
-        who = f"endpoint '{self.endpoint}'" if self.model is None else self.model
         since = "" if self.since is None else f" since {self.since:%H:%M:%S} UTC"
         times = f", {self.failures} times in a row" if self.failures > 1 else ""
         kind = "" if self.error_kind is None else f" ({self.error_kind}{times})"
         error = f": {one_line(self.error, ERROR_CHARS)}" if self.error else ""
-        return f"{who} is out{since}{kind}{error}; {self._again(now)}"
+        return f"{self._who} is out{since}{kind}{error}; {self._again(now)}"
+
+    def again(self, now: datetime) -> str:
+        """Say who is not asked, and when it is tried again."""
+        return f"{self._who}: {self._again(now)}"
+
+    @property
+    def _who(self) -> str:
+        return f"endpoint '{self.endpoint}'" if self.model is None else self.model
 
     def _again(self, now: datetime) -> str:
         left_s = 0.0 if self.open_until is None else (self.open_until - now).total_seconds()

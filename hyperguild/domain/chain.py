@@ -13,11 +13,7 @@ from hyperguild.domain.usage import Price, Usage
 _N = TypeVar("_N", int, float)
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
-"""What is asked for, and reserved in money, where a model has no `max_output_tokens`."""
-
-VERDICT_TOKENS = 1024
-"""Output reserved in money for one verdict where its model has no `max_output_tokens`: 600 characters of
-feedback, and reasoning before them."""
+"""What is asked for, and reserved in tokens and money, where a model has no `max_output_tokens`."""
 
 DEFAULT_EMBEDDED_WINDOW = 4096
 """The `context_window` of an embedded model without one: what files allow is often more than memory holds."""
@@ -126,6 +122,11 @@ class Model:
     provider_tools: tuple[ProviderTool, ...] = ()
     max_concurrency: int | None = None
 
+    @property
+    def most_output_tokens(self) -> int:
+        """How long one answer or verdict may be, as far as limits of tokens and money are concerned."""
+        return self.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+
     def cost_usd(self, usage: Usage) -> float | None:
         """Price the usage in USD; 0 for a local model without a price, None for another: never a guess."""
         if self.price is not None:
@@ -134,8 +135,7 @@ class Model:
 
     def worst_cost_usd(self, prompt_tokens: int) -> float | None:
         """Price one call at its longest answer; None as for `cost_usd`."""
-        output = self.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
-        return self.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output))
+        return self.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=self.most_output_tokens))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,17 @@ NONCE_DRAWS = 8
 
 NONCE_DIGITS = 16
 
-_CONTROL_TOKENS = re.compile(
+_TURN_MARKS = (
     r"(?<=<)(?=[|\uff5c][^<>\s]{1,40}[|\uff5c]>)"  # ChatML, Llama 3, Phi, DeepSeek
-    r"|(?<=<)(?=(?:/?s|bos|eos|pad|unk|(?:start|end)_of_(?:turn|image))>)"  # Llama 2, Gemma
+    r"|(?<=<)(?=(?:start|end)_of_(?:turn|image)>)"  # Gemma
     r"|(?<=\[)(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # Mistral
-    r"|(?<=<)(?=</?SYS>>)"
+    r"|(?<=<)(?=</?SYS>>)"  # Llama 2
 )
+_TURNS = re.compile(_TURN_MARKS)
 """Places within what chat templates mark turns with."""
+
+_CONTROL_TOKENS = re.compile(rf"{_TURN_MARKS}|(?<=<)(?=(?:/?s|bos|eos|pad|unk)>)")
+"""With the marks of beginnings and ends, two of which are tags of HTML."""
 
 
 def unused_nonce(draw: Callable[[], str], data: Iterable[str]) -> str:
@@ -66,6 +70,14 @@ def without_control_tokens(text: str) -> str:
     For texts that are read and not copied: nothing of them comes back with that space in it.
     """
     return _CONTROL_TOKENS.sub("\u200b", text)
+
+
+def without_turn_marks(text: str) -> str:
+    """Return the text with a zero-width space within each mark that could open another turn, `</s>` left.
+
+    For texts that a model may copy from: these marks stand in few of them.
+    """
+    return _TURNS.sub("\u200b", text)
 
 
 def _digests(texts: tuple[str, ...]) -> Iterator[str]:

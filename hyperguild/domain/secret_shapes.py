@@ -11,23 +11,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hyperguild.domain.patterns import LazyPattern, lazy
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A kind of key: a pattern, and the literals with one of which every match begins.
 
-    What group `secret` matched is the secret; where there is no such group, the whole match is. `one_word`:
-    each match stands in what `long_words` returns.
+    What the group matched is the secret: `secret`, or 0 for the whole match. `one_word`: each match stands
+    in what `long_words` returns.
     """
 
     kind: str
     starts: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: LazyPattern
+    group: str | int = 0
     one_word: bool = False
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return where secrets of this kind stand, start and end, in order and apart."""
-        found = sorted(match.span() + match.span(self._group) for match in self._matches(text))
+        found = sorted(match.span() + match.span(self.group) for match in self._matches(text))
         apart: list[tuple[int, int]] = []
         past = 0
         for start, end, secret_start, secret_end in found:
@@ -40,24 +43,21 @@ class Shape:
         """Tell whether the text is one such secret and nothing else."""
         return text.startswith(self.starts) and self.spans(text) == [(0, len(text))]
 
-    @property
-    def _group(self) -> str | int:
-        return "secret" if "secret" in self.pattern.groupindex else 0
-
     def _matches(self, text: str) -> Iterator[re.Match[str]]:
         # Finding the literal first is many times faster than a search with the pattern.
         for literal in self.starts:
             at = text.find(literal)
             while at >= 0:
-                match = self.pattern.match(text, at)
+                match = self.pattern().match(text, at)
                 if match is not None:
                     yield match
                 at = text.find(literal, at + 1 if match is None else match.end())
 
 
 def shape(kind: str, starts: tuple[str, ...], pattern: str, *, one_word: bool = False) -> Shape:
-    """Return the shape with its pattern compiled."""
-    return Shape(kind, starts, re.compile(pattern), one_word)
+    """Return the shape; what the pattern's group `secret` matches is the secret, if it has one."""
+    group = "secret" if "(?P<secret>" in pattern else 0
+    return Shape(kind, starts, lazy(pattern), group, one_word)
 
 
 _WORD_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"

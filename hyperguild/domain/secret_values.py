@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from typing import Literal
+
+from hyperguild.domain.patterns import lazy
 
 NameKind = Literal["password", "token", "key"]
 """What a name promises: a password may be short and plain, a token is long and random; `key` says little."""
@@ -26,36 +27,38 @@ _TELLING = frozenset(
     """your changeme changeit placeholder example dummy sample redacted fake insert replace todo
     fixme""".split()  # noqa: SIM905  # as above
 )
-_FILLED_IN = re.compile(
+_FILLED_IN = lazy(
     r"\$\{|\$\(|\{\{|\{[A-Za-z_]*\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_|x{4}|X{4}|\*{3}"
     r"|\.\.\.|…|•|\[[A-Za-z0-9]-[A-Za-z0-9]|[Aa][Bb][Cc][Dd][Ee][Ff][Gg][Hh][Ii][Jj][Kk]"
 )
 """What a template fills in or somebody crossed out, placeholders of ours, alphabets and patterns."""
 
-_REFERENCE = re.compile(
+_REFERENCE = lazy(
     r"\$[A-Za-z_0-9@]|%[A-Za-z_]+%$|[A-Za-z_][A-Za-z0-9_]*(?:\??\.[A-Za-z_][A-Za-z0-9_]*)+$"
     r"|(?:process\.env|os\.environ|ENV|env|secrets|vars|vault|arn|op|ssm|file|https?|urn|data|blob):"
     r"|!|&[a-z]|@[A-Za-z]+/|\^|/\^"
 )
 """What a value that refers to another begins with: `$NAME`, `config.password`, `vault:…`, a URL, a regex."""
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://")
-_PATH = re.compile(r"(?:~|\.{1,2})?/")
-_COLOR = re.compile(r"#[0-9A-Fa-f]{3,8}$")
-_RULE = re.compile(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
-_WORDY = re.compile(r"[A-Za-z]{0,24}[0-9]{0,6}$")
-_DIGIT = re.compile(r"\d")
-_SEPARATORS = re.compile(r"[-_./:@+ \\]+")
-_FILE = re.compile(
-    r"[^=+]*\.(?:pem|key|crt|cer|json|ya?ml|txt|env|py|js|ts|go|rs|java|toml|ini|p12|pfx|html?)$"
+_ADDRESS = lazy(r"[a-z][a-z0-9+.-]{1,20}://")
+_PATH = lazy(r"(?:~|\.{1,2})?/")
+_COLOR = lazy(r"#[0-9A-Fa-f]{3,8}$")
+_RULE = lazy(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
+_WORDY = lazy(r"[A-Za-z]{0,24}[0-9]{0,6}$")
+_DIGIT = lazy(r"\d")
+_SEPARATORS = lazy(r"[-_./:@+ \\]+")
+_TECHNICAL = lazy(
+    r"(?i)(?:sha|md|base|utf|ucs|bcrypt|scrypt|argon|pbkdf|ripemd|blake|aes|rsa|des|ed|x|rfc|iso|ascii|latin"
+    r"|tls|ssl|oauth|http|ipv|sql|web|log|vt|v|s|ec|k|p|h)-?[0-9]"
 )
+_FILE = lazy(r"[^=+]*\.(?:pem|key|crt|cer|json|ya?ml|txt|env|py|js|ts|go|rs|java|toml|ini|p12|pfx|html?)$")
 
 
 def is_made_up(value: str) -> bool:
     """Tell whether the value stands for a secret: an example, a template's gap, something crossed out."""
-    if _FILLED_IN.search(value) or len(set(value)) < 3:
+    if _FILLED_IN().search(value) or len(set(value)) < 3:
         return True
-    words = [part.rstrip("0123456789") for part in _SEPARATORS.split(value.lower().strip("<>[](){}"))]
+    words = [part.rstrip("0123456789") for part in _SEPARATORS().split(value.lower().strip("<>[](){}"))]
     words = [word for word in words if word]
     return any(word in _TELLING for word in words) or (
         bool(words) and all(word in _EXAMPLE_WORDS for word in words)
@@ -64,15 +67,15 @@ def is_made_up(value: str) -> bool:
 
 def is_reference(value: str) -> bool:
     """Tell whether the value names where a secret is, or is code, an address, a file or a color."""
-    if _PATH.match(value) and is_wordy(value):
+    if _PATH().match(value) and is_wordy(value):
         return True
-    return any(pattern.match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE))
+    return any(pattern().match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE))
 
 
 def is_wordy(value: str) -> bool:
     """Tell whether the value is words and short numbers, as names, paths and versions are."""
-    parts = _SEPARATORS.split(value)
-    return all(_WORDY.match(part) for part in parts) and (len(parts) > 1 or len(value) <= 24)
+    parts = _SEPARATORS().split(value)
+    return all(_WORDY().match(part) for part in parts) and (len(parts) > 1 or len(value) <= 24)
 
 
 def is_random(value: str, shortest: int) -> bool:
@@ -89,14 +92,32 @@ def is_random(value: str, shortest: int) -> bool:
 
 def is_password(value: str) -> bool:
     """Tell whether a quoted value may be a password: at least 6 characters, and not just a word."""
-    if len(value) < SHORTEST or value.split() != [value] or _RULE.match(value):
+    if len(value) < SHORTEST or value.split() != [value] or _RULE().match(value):
         return False
     if value.isdigit():
         return True
     if not any(char.isalpha() for char in value):
         return False
     within = value[1:-1]
-    return _DIGIT.search(value) is not None or any(char in within for char in "!@#$%^&*?~=+")
+    return _DIGIT().search(value) is not None or any(char in within for char in "!@#$%^&*?~=+")
+
+
+def is_given(value: str, kind: NameKind) -> bool:
+    """Tell whether a value is the secret that a name of this kind promises."""
+    if is_made_up(value) or is_reference(value):
+        return False
+    match kind:
+        case "password":
+            return is_password(value)
+        case "token":
+            return is_random(value, SHORTEST_TOKEN)
+        case "key":
+            return is_random(value, SHORTEST_KEY)
+
+
+def is_technical(value: str) -> bool:
+    """Tell whether the value names an algorithm, an encoding or a version: `sha256`, `v2beta1`."""
+    return _TECHNICAL().match(value) is not None
 
 
 def entropy(value: str) -> float:

@@ -20,7 +20,7 @@ from hyperguild.inference.events import CallEvent, CallObserver, Reset
 from hyperguild.inference.limits import CallTimer
 from hyperguild.inference.loading import Load
 from hyperguild.ports import Clock, Meter, ModelClient, WarmProbe, WindowSource
-from hyperguild.resilience.breakers import Breakers
+from hyperguild.resilience.breakers import Breakers, Passage
 from hyperguild.resilience.retry import retrying
 
 LOADING_TICK_S = 1.0
@@ -105,40 +105,24 @@ class ModelCaller:
         loop = asyncio.get_running_loop()
         began = loop.time()
         tries = _Tries(observe)
-        model = request.model
         if request.model.endpoint.kind == "command":
             # A program may say nothing until its end: only the whole has a limit.
             limits = dataclasses.replace(limits, first_token_s=limits.total_s, silence_s=limits.total_s)
         ends_at = began + limits.total_s
-        with self.breakers.enter(model) as passage:
-
-            def on_error(error: ModelError, may_retry: bool) -> bool:
-                may_retry = passage.failed(error, retried=may_retry) and may_retry
-                if may_retry:
-                    tries.retry(error)
-                return may_retry
-
+        with self.breakers.enter(request.model) as passage:
             controller = retrying(
                 retry,
                 random_share=self._random_share,
                 sleep=self._clock.sleep,
                 time_left_s=lambda: ends_at - loop.time(),
                 room_for_s=limits.first_token_s,
-                on_error=on_error,
+                on_error=lambda error, may_retry: tries.fail(error, passage, may_retry=may_retry),
             )
             try:
                 async for attempt in controller:
                     with attempt:
                         timer = CallTimer(limits, started_at=loop.time(), total_ends_at=ends_at)
-                        state = warm_state if tries.retries == 0 else await self._probed(model)
-                        call = collect(
-                            self._clients[model.endpoint.name].stream(request),
-                            timer,
-                            tries.observe,
-                            watch_load=self._load_watch(model, state),
-                            split_reasoning=model.label == "local",
-                        )
-                        completion = await self._within_limits(request, tries, call)
+                        completion = await self._try(request, timer, tries, warm_state)
             except BudgetRefusedError as refused:
                 if tries.failed is None:
                     raise
@@ -150,6 +134,21 @@ class ModelCaller:
             usage=tries.spent + completion.usage,
             duration_ms=round((loop.time() - began) * 1000),
         )
+
+    async def _try(
+        self, request: ModelRequest, timer: CallTimer, tries: _Tries, warm_state: WarmState | None
+    ) -> Completion:
+        """Ask once; `warm_state` is that before the first try. Raises as `collect` does, and the meter."""
+        model = request.model
+        state = warm_state if tries.retries == 0 else await self._probed(model)
+        call = collect(
+            self._clients[model.endpoint.name].stream(request),
+            timer,
+            tries.observe,
+            watch_load=self._load_watch(model, state),
+            split_reasoning=model.label == "local",
+        )
+        return await self._within_limits(request, tries, call)
 
     async def _probed(self, model: Model) -> WarmState | None:
         return await self._probe.state(model) if model.endpoint.loads_models else None
@@ -218,7 +217,14 @@ class _Tries:
             event = UsageReport(self.spent + event.usage)
         self._observe(event)
 
-    def retry(self, error: ModelError) -> None:
+    def fail(self, error: ModelError, passage: Passage, *, may_retry: bool) -> bool:
+        """Take the error of a try; return whether there is another."""
+        may_retry = passage.failed(error, retried=may_retry) and may_retry
+        if may_retry:
+            self._begin_anew(error)
+        return may_retry
+
+    def _begin_anew(self, error: ModelError) -> None:
         self.retries += 1
         self.failed = error
         self.spent, self.current = self.spent + self.current, Usage()

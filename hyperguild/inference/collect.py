@@ -57,6 +57,20 @@ class _Answer:
     usage: Usage = field(default_factory=Usage)
     finish: FinishReason | None = None
 
+    def completion(self, duration_ms: int) -> Completion:
+        """Return it whole. Raises `ProtocolError` where the stream came to no finish."""
+        if self.finish is None:
+            raise ProtocolError("the stream ended without a finish reason", retryable=True)
+        return Completion(
+            "".join(self.text),
+            self.finish,
+            self.usage,
+            duration_ms,
+            tool_calls=self.calls.calls(),
+            content=self.content,
+            sources=tuple(self.sources.values()),
+        )
+
 
 async def collect(
     parts: AsyncGenerator[StreamPart, None],
@@ -83,43 +97,44 @@ async def collect(
             load = Load(timer, observe, loop.time, limit_moved)
             reader = _Reader(answer, observe, ThinkSplitter() if split_reasoning else None)
             async with background(watch_load(load)) as watching:
+                pace = _Pace(timer, load, watching, observe)
                 async for part in parts:
-                    match part:
-                        case Asked():
-                            load.ask()
-                        case Sent():
-                            load.ask()
-                            load.end()
-                            timer.sent(loop.time())
-                        case (
-                            TextDelta(text=something)
-                            | ReasoningDelta(text=something)
-                            | ToolCallDelta(name=something)
-                        ) if something:
-                            if timer.phase != "streaming":
-                                watching.cancel()
-                                load.end()
-                                observe(Spoke(timer.waited_ms(loop.time())))
-                            timer.token(loop.time())
-                        case _:
-                            timer.alive(loop.time())
+                    pace.take(part, loop.time())
                     reader.take(part)
                     limit_moved()
                 reader.end()
     except TimeoutError as exc:
         raise timer.error(loop.time()) from exc
-    if answer.finish is None:
-        raise ProtocolError("the stream ended without a finish reason", retryable=True)
-    duration_ms = round((loop.time() - timer.started_at) * 1000)
-    return Completion(
-        "".join(answer.text),
-        answer.finish,
-        answer.usage,
-        duration_ms,
-        tool_calls=answer.calls.calls(),
-        content=answer.content,
-        sources=tuple(answer.sources.values()),
-    )
+    return answer.completion(round((loop.time() - timer.started_at) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """Moves the limits of time on with the parts of a stream; `watching` is the load's watch."""
+
+    timer: CallTimer
+    load: Load
+    watching: asyncio.Task[None]
+    observe: CallObserver
+
+    def take(self, part: StreamPart, now: float) -> None:
+        match part:
+            case Asked():
+                self.load.ask()
+            case Sent():
+                self.load.ask()
+                self.load.end()
+                self.timer.sent(now)
+            case (
+                TextDelta(text=something) | ReasoningDelta(text=something) | ToolCallDelta(name=something)
+            ) if something:
+                if self.timer.phase != "streaming":
+                    self.watching.cancel()
+                    self.load.end()
+                    self.observe(Spoke(self.timer.waited_ms(now)))
+                self.timer.token(now)
+            case _:
+                self.timer.alive(now)
 
 
 class _Reader:

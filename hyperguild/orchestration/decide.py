@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, VERDICT_TOKENS, Chain, Judge, Model, Tier
+from hyperguild.agent.detectors import TripKind
+from hyperguild.domain.chain import Chain, Judge, Model, Tier
 from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
-from hyperguild.resilience.budget import refusal
+from hyperguild.resilience.budget import refusals
+
+UNANSWERED: frozenset[Cause] = frozenset(get_args(TripKind))
+"""Causes of an escalation in which a detector stopped the attempt: its last text is no answer."""
 
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
@@ -63,12 +67,12 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Pass the tier over; record why. `refused` is the limit of `Situation.standings` that was in the way."""
+    """Pass the tier over; record why. `refused` are the limits in the way, where that is the cause."""
 
     tier: Tier
     cause: Cause
     reason: str
-    refused: Refusal | None = None
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,11 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
     """Return the refused attempt to fall back on: the highest score, a later one before an earlier.
 
     An answer of the last tier that was tried, for which no verifier could be had, comes before all: nobody
-    refused it.
+    refused it. What an attempt said that a detector stopped is no answer.
     """
     tried = [attempt for attempt in attempts if attempt.verdict != "skip"]
-    refused = [attempt for attempt in tried if attempt.verdict == "escalate" and attempt.answer]
+    answered = [attempt for attempt in tried if attempt.answer and attempt.cause not in UNANSWERED]
+    refused = [attempt for attempt in answered if attempt.verdict == "escalate"]
     if not refused:
         return None
     if refused[-1] is tried[-1] and refused[-1].cause in UNJUDGED:
@@ -138,7 +143,7 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
 
 def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None:
     """Return the most that one try of the tier may cost in USD, its verdict included; None: nobody knows."""
-    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = tier.model.most_output_tokens
     answer = tier.model.worst_cost_usd(prompt_tokens)
     judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
     if answer is None or judge is None:
@@ -150,17 +155,17 @@ def worst_cost_usd(chain: Chain, tier: Tier, prompt_tokens: int) -> float | None
 
 def worst_amount(chain: Chain, tier: Tier, prompt_tokens: int) -> Amount:
     """Return the most that one try of the tier may take, its verdict included."""
-    output = tier.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = tier.model.most_output_tokens
     tokens = prompt_tokens + output
     judge = chain.verifier.judge if tier.verify and chain.verifier is not None else None
     if judge is not None:
-        verdict = max(model.max_output_tokens or VERDICT_TOKENS for model in judge.models)
+        verdict = max(model.most_output_tokens for model in judge.models)
         tokens += judge.votes * (prompt_tokens + output + verdict)
     return Amount(worst_cost_usd(chain, tier, prompt_tokens), tokens, attempts=1)
 
 
 def _verdict_cost_usd(model: Model, judge: Judge, prompt_tokens: int) -> float | None:
-    output = model.max_output_tokens or VERDICT_TOKENS
+    output = model.most_output_tokens
     usage = Usage(input_tokens=judge.votes * prompt_tokens, output_tokens=judge.votes * output)
     return model.cost_usd(usage)
 
@@ -231,12 +236,13 @@ def obstacle(situation: Situation, tier: Tier) -> Skip | None:
                 if cost is None
                 else f"{name} may cost up to ${cost:.3g}, and ${max(left, 0):.3g} of ${limit:.3g} is left"
             )
-            return Skip(tier, "budget", need)
+            own = Standing("run", "cost_usd", limit, situation.spent_usd)
+            return Skip(tier, "budget", need, (Refusal(own, cost),))
     if name in situation.breakers:
         return Skip(tier, "breaker_open", situation.breakers[name])
-    refused = refusal(worst_amount(situation.chain, tier, situation.prompt_tokens), situation.standings)
-    if refused is not None:
-        return Skip(tier, "budget", refused.text(name), refused)
+    refused = refusals(worst_amount(situation.chain, tier, situation.prompt_tokens), situation.standings)
+    if refused:
+        return Skip(tier, "budget", "; ".join(one.text(name) for one in refused), refused)
     window = situation.windows.get(name, tier.model.context_window)
     if window is not None and situation.task_tokens > window:
         reason = f"the prompt has about {situation.task_tokens} tokens; the window of {name} has {window}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hyperguild.domain.chain import FeedbackPolicy
-from hyperguild.domain.fencing import unused_nonce
+from hyperguild.domain.fencing import unused_nonce, without_turn_marks
 from hyperguild.domain.records import Attempt
 from hyperguild.domain.text import encodable
 
@@ -46,6 +46,25 @@ def fold(task: str, attempts: Sequence[Attempt], policy: FeedbackPolicy, nonce: 
     quoted = shares(wanted, room)
     texts = [block.text(*limits) for block, *limits in zip(blocks, said, quoted, strict=True)]
     return GAP.join([task, *texts])
+
+
+def disarmed(task: str, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Return the attempts as a model is told of them whose server takes marks of turns for such anywhere.
+
+    What other models, judges and servers said cannot begin a turn of its own there. Where the task is about
+    such marks, all stays as it is: they are in the prompt anyway, and answers are copied from.
+    """
+    if without_turn_marks(task) != task:
+        return tuple(attempts)
+    return tuple(
+        one.model_copy(
+            update={
+                "feedback": without_turn_marks(one.feedback),
+                "answer": without_turn_marks(one.answer),
+            }
+        )
+        for one in attempts
+    )
 
 
 def shares(wanted: Sequence[int], room: int) -> list[int]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from hyperguild.agent.gauge import TokenGauge
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Model
+from hyperguild.domain.chain import Model
 from hyperguild.domain.limits import Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import ModelRequest
 from hyperguild.domain.usage import Usage, estimate_tokens
 from hyperguild.errors import BudgetRefusedError, StoreError
+from hyperguild.orchestration.remedies import remedy
 from hyperguild.ports import IdSource, Ledger
 from hyperguild.resilience.budget import Account
 
@@ -35,7 +36,7 @@ class RunMeter:
     """Watches over the calls of one run; implements `ports.Meter`.
 
     Its own tokens and those of the run that delegated it are kept in this process; what runs share is in the
-    ledger, where there are such limits. `refusal` is the last one, None where all was granted.
+    ledger, where there are such limits. `refusals` are those of the run's own calls.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class RunMeter:
         self._shared = shared
         self._ids = ids
         self._uncounted = Amount()
-        self.refusal: Refusal | None = None
+        self._unsettled: dict[str, Amount] = {}
+        self.refusals: list[Refusal] = []
 
     @classmethod
     def of_run(
@@ -84,6 +86,7 @@ class RunMeter:
         if self._shared is None:
             return own
         ledger, limits = self._shared
+        await self._settle_the_rest()
         shared = await ledger.standings(self._payer.session_id, limits)
         return (*own, *(one for one in shared if one.unit != "attempts" or not self._payer.delegated))
 
@@ -92,7 +95,8 @@ class RunMeter:
         """Reserve what the request may take at most, while the block sends it; then settle what it `used`.
 
         Entering raises `BudgetRefusedError` where a limit does not allow it, and `StoreError`. Where the
-        settling fails, the reservation stands in full until the attempt is on record.
+        settling fails, the reservation stands in full until it can be settled with the run's next one, or by
+        the next look at the standings.
         """
         key, attempts = self._ids.new_id(), self._uncounted.attempts
         ask = most(request, attempts)
@@ -105,6 +109,7 @@ class RunMeter:
                 asked.append(account)
             if self._shared is not None and _takes_of(ask, self._shared[1]):
                 ledger, limits = self._shared
+                await self._settle_the_rest()
                 in_ledger = True  # a reservation may be made though its caller was cancelled
                 refused = await ledger.reserve(self._payer.run_id, key, ask, limits)
                 in_ledger = refused is None
@@ -118,13 +123,35 @@ class RunMeter:
         finally:
             for account in asked:
                 account.settle(key, spent)
-            if in_ledger and self._shared is not None:
-                with suppress(StoreError):
-                    await self._shared[0].settle(key, self._payer.run_id, spent)
+            if in_ledger:
+                await self._settle(key, spent)
+
+    async def _settle_the_rest(self) -> None:
+        """Settle what could not be settled before, as far as that goes now.
+
+        Where the attempt is on record by now it counts twice, until the next one is or the run ends.
+        """
+        for key in tuple(self._unsettled):
+            spent = self._unsettled.pop(key, None)
+            if spent is not None and not await self._settle(key, spent):
+                return
+
+    async def _settle(self, key: str, spent: Amount) -> bool:
+        """Settle a reservation in the ledger; where the log cannot be written, later: return whether it was.
+
+        Not so where the caller is cancelled: the log goes on with what it has begun.
+        """
+        if self._shared is not None:
+            try:
+                await self._shared[0].settle(key, self._payer.run_id, spent)
+            except StoreError:
+                self._unsettled[key] = spent
+                return False
+        return True
 
     def _check(self, refused: Refusal | None) -> None:
         if refused is not None:
-            self.refusal = refused
+            self.refusals.append(refused)
             raise BudgetRefusedError(refused.text("this call"), hint=remedy(refused))
 
 
@@ -139,7 +166,7 @@ def most(request: ModelRequest, attempts: int = 0) -> Amount:
     prompt += IMAGE_TOKENS * sum(len(message.images) for message in request.messages)
     if request.response_schema is not None:
         prompt += estimate_tokens(str(request.response_schema))
-    output = request.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+    output = request.model.most_output_tokens
     return Amount(most_usd(request.model, prompt, output), prompt + output, attempts)
 
 
@@ -149,17 +176,3 @@ def most_usd(model: Model, prompt_tokens: int, output_tokens: int) -> float | No
     plain = model.cost_usd(usage)
     written = model.cost_usd(usage.model_copy(update={"cache_write_tokens": prompt_tokens}))
     return None if plain is None or written is None else max(plain, written)
-
-
-def remedy(refused: Refusal) -> str:
-    """Return what can be done about a refusal."""
-    standing = refused.standing
-    if refused.asked is None:
-        return "give the model a price in chains.yaml"
-    match standing.scope:
-        case "run":
-            return f"raise budget.{standing.unit} of the chain, or limits.run.{standing.unit}"
-        case "session":
-            return f"raise limits.session.{standing.unit} of chains.yaml, or begin another session"
-        case "day":
-            return f"raise limits.day.{standing.unit} of chains.yaml, or wait for the next day (UTC)"

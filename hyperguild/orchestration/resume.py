@@ -88,6 +88,15 @@ class Continuation:
     earlier_ms: int = 0
     under_way: UnderWay | None = None
 
+    @property
+    def used_tokens(self) -> int:
+        """How many tokens the run has used before."""
+        used = sum(attempt.whole_usage.tokens for attempt in self.attempts)
+        if self.under_way is not None:
+            used += self.under_way.resumption.usage.tokens
+            used += sum(usage.tokens for _, usage in self.under_way.asides)
+        return used
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

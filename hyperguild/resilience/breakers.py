@@ -100,6 +100,14 @@ class Breakers:
                 return self._words(entry)
         return None
 
+    def again(self, model: Model) -> str | None:
+        """Return when a model that would not be asked now is tried again, in words; None: it would be."""
+        now = self._clock.now()
+        for entry in self._all_of(model):
+            if not entry.state.admits(now.timestamp()):
+                return entry.record(now).again(now)
+        return None
+
     def enter(self, model: Model) -> Passage:
         """Let one request through, to be used as a context. Raises `BreakerOpenError`.
 

@@ -12,16 +12,22 @@ ROUNDING_USD = 1e-9
 
 
 def refusal(ask: Amount, standings: Sequence[Standing]) -> Refusal | None:
-    """Return which limit does not allow it, the first of them; None: it is granted.
+    """Return which limit does not allow it, the first of them; None: it is granted."""
+    return next(iter(refusals(ask, standings)), None)
+
+
+def refusals(ask: Amount, standings: Sequence[Standing]) -> tuple[Refusal, ...]:
+    """Return every limit that does not allow it.
 
     What takes nothing of a unit is never over its limit, not even over a spent one; what may take nobody
     knows how much of a limited unit is refused.
     """
-    for standing in standings:
-        asked = ask.of(standing.unit)
-        if asked is None or (asked > 0 and asked > standing.left + ROUNDING_USD):
-            return Refusal(standing, asked)
-    return None
+    asked = [(standing, ask.of(standing.unit)) for standing in standings]
+    return tuple(
+        Refusal(standing, amount)
+        for standing, amount in asked
+        if amount is None or (amount > 0 and amount > standing.left + ROUNDING_USD)
+    )
 
 
 def calls_paid_for(left_usd: float | None, each_usd: float | None, most: int) -> int:

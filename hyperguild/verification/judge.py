@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from hyperguild.domain.chain import VERDICT_TOKENS, Judge, Model, RetryPolicy
+from hyperguild.domain.chain import Judge, Model, RetryPolicy
 from hyperguild.domain.fencing import unused_nonce, without_control_tokens
 from hyperguild.domain.messages import Completion, Message, ModelRequest, UsageReport
 from hyperguild.domain.records import JudgeUse
@@ -187,8 +187,7 @@ class JudgePanel:
         """Return how often a call may be tried again. Raises `BudgetRefusedError` where there may be none."""
         policy = RetryPolicy()
         prompt_tokens = sum(message.estimated_tokens() for message in messages)
-        output_tokens = model.max_output_tokens or VERDICT_TOKENS
-        worst_usd = model.cost_usd(Usage(input_tokens=prompt_tokens, output_tokens=output_tokens))
+        worst_usd = model.worst_cost_usd(prompt_tokens)
         calls = calls_paid_for(self._left_usd(), worst_usd, policy.retries + 1)
         if calls == 0 and self._beyond_plan:
             raise BudgetRefusedError(

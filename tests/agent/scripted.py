@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +12,15 @@ from typing import Any, TypeVar
 
 from agent.looping import PROMPT, FunctionTool, allow, whole
 
-from hyperguild.adapters.clock import SystemClock
 from hyperguild.agent.compaction import INSTRUCTIONS
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.agent.watch import KeptStep, LoopEvent, LoopWatch
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.agent import AgentPolicy
 from hyperguild.domain.chain import Endpoint, Model, RetryPolicy, TimeLimits
+from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.messages import Finish, Message, ModelRequest, Sent, StreamPart, TextDelta, UsageReport
 from hyperguild.domain.records import WarmState
 from hyperguild.domain.tools import ToolSpec
@@ -214,11 +214,13 @@ def scripted(
         kept.append(step)
         await keeping(step)
 
+    # The same in each loop: two of them are compared, nonces and all.
+    ids = Uuid7Source(now_ms=lambda: 0, random_bytes=random.Random(0).randbytes)  # noqa: S311
     caller = ModelCaller({"e": client}, NoProbe(), clock, lambda: 0.5)
     toolbox = Toolbox(tools, CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
-        LoopTools(caller, toolbox, clock, system_ids(SystemClock()), hooks),
+        LoopTools(caller, toolbox, clock, ids, hooks),
         LoopWatch(events.append, keep),
     )
     return Scripted(client, loop, kept, events)

@@ -9,7 +9,7 @@ from agent.scripted import LoopClock, NoProbe, Pause, ScriptedModel, Turn, in_ju
 from builders import local_model, tier
 
 from hyperguild.adapters.clock import SystemClock
-from hyperguild.agent.terms import LoopTools
+from hyperguild.agent.terms import LoopEnd, LoopTools
 from hyperguild.agent.toolbox import CallRules, Toolbox
 from hyperguild.bootstrap import system_ids
 from hyperguild.domain.events import Event
@@ -17,7 +17,8 @@ from hyperguild.domain.messages import Finish, TextDelta, ToolCallDelta
 from hyperguild.domain.records import Attempt, Step
 from hyperguild.errors import BadRequestError, ConnectError
 from hyperguild.inference.call import ModelCaller
-from hyperguild.orchestration.attempt import AttemptPlan, AttemptUnderWay
+from hyperguild.orchestration.attempt import AttemptUnderWay
+from hyperguild.orchestration.attempt_terms import AttemptPlan
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.verification.verifier import Verifier
 
@@ -60,7 +61,9 @@ def attempted(turns: Sequence[Turn], tools: Sequence[FunctionTool]) -> Attempt:
             del step
 
         under_way = AttemptUnderWay(plan, emitter, LoopTools(caller, toolbox, clock, ids), keep)
-        ended = await under_way.run(Verifier(caller, ids))
+        ended = await under_way.generate()
+        if isinstance(ended, LoopEnd):
+            ended = await under_way.verify(Verifier(caller, ids), ended)
         assert isinstance(ended, Attempt)
         return ended
 

@@ -65,7 +65,7 @@ def test_a_retry_that_a_limit_refuses_leaves_the_error_that_called_for_it() -> N
     with pytest.raises(ServerError):
         in_jumping_time(lambda: completed(caller))
     assert (len(client.requests), account.standings[0].spent, account.standings[0].reserved) == (1, 950, 0)
-    assert meter.refusal is not None
+    assert len(meter.refusals) == 1
     assert caller.breakers.refusal(MODEL) is None
 
 

@@ -20,6 +20,9 @@ from typing import Any, Protocol
 import pytest
 
 from hyperguild.adapters.store.breakers import peek_breakers
+from hyperguild.adapters.store.connection import open_for_writing
+from hyperguild.adapters.store.migrations import MIGRATIONS
+from hyperguild.adapters.store.repair import repair
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.domain.breakers import BreakerRecord
 from hyperguild.domain.chain import LogPolicy
@@ -797,8 +800,29 @@ async def test_errors_of_breakers_are_scrubbed_and_left_out_where_nothing_is_log
     assert [one.error for one in await (await opened()).breakers()] == [""]
 
 
-def test_breakers_of_a_file_that_cannot_be_read_are_none(place: Place) -> None:
+def test_breakers_of_a_file_that_cannot_be_read_are_not_taken_for_none(place: Place) -> None:
     assert peek_breakers(place.path) == []
     place.path.parent.mkdir(parents=True)
-    place.path.write_bytes(b"no database")
+    open_for_writing(place.path, program_version="1", migrations=MIGRATIONS[:3]).close()
+    assert peek_breakers(place.path) == [], "a file that is older than breakers are"
+    place.path.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match="is damaged, or not an SQLite file"):
+        peek_breakers(place.path)
+
+
+async def test_breakers_in_which_there_is_no_sense_are_not_taken_for_none(
+    opened: Opener, place: Place
+) -> None:
+    await (await opened()).keep_breakers([breaker()], gone=[])
+    with closing(sqlite3.connect(place.path)) as connection, connection:
+        connection.execute("UPDATE breakers SET open_until = 'tomorrow'")
+    with pytest.raises(StoreError, match="no sense can be made of the breakers") as error:
+        peek_breakers(place.path)
+    assert "sessions repair" in str(error.value.hint)
+    store = await opened()
+    with pytest.raises(StoreError):
+        await store.breakers()
+    await store.aclose()
+    done = repair(place.path, program_version="1", now=place.clock.time, sleep=lambda _: None)
+    assert done.faults == ("breakers: 1 row of which no sense can be made",)
     assert peek_breakers(place.path) == []

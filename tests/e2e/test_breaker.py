@@ -148,3 +148,18 @@ def test_the_next_command_knows_and_a_person_can_say_otherwise(
     assert home.run("models", "reset", "swap").out == "asked again from now on: endpoint swap\n"
     assert home.run("models", "reset").out == "nothing was kept from being asked\n"
     assert causes() == ["connect", None]
+
+
+def test_a_run_that_ends_without_an_answer_says_when_to_come_back(home: Any, fleet: FleetProcess) -> None:
+    script(fleet, {"error": {"status": 429, "message": "slow down", "headers": {"retry-after": "1200"}}})
+    home.write("chains.yaml", config(fleet, endpoint="up", chain="[first]"))
+    limited = home.run("run", "review", "x")
+    assert limited.code == 1
+    assert "rate_limit: " in limited.error
+    assert "(first: it is tried again in 20 min; `hyperguild models reset` has it asked" in limited.error
+    refused = home.run("run", "review", "x")
+    assert "breaker_open" in refused.error
+    assert "`hyperguild models reset` has it asked at once" in refused.error
+    script(fleet, {"error": {"status": 401, "message": "no such key"}})
+    home.run("models", "reset")
+    assert "models reset" not in home.run("run", "review", "x").error, "that would not help"

@@ -250,8 +250,7 @@ def check(case: Fault, place: Place, seen: Seen) -> tuple[Attempt, str, str]:
         return result.attempts[0], kind, "the next tier answers"
     kind = check_tier(case, result.attempts[1])
     assert (result.status, len(result.attempts)) == ("exhausted", 2)
-    best = result.attempts[0] if case.escalates is None else result.attempts[1]
-    assert result.best_attempt_id == best.attempt_id
+    assert result.best_attempt_id == result.attempts[0].attempt_id, "what was stopped is no answer"
     return result.attempts[1], kind, "exhausted, the best is kept"
 
 

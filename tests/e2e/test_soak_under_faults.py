@@ -49,6 +49,9 @@ LIMIT_S = 300.0
 FINE_SHARE = 0.5
 """Of the models' answers; each of the others meets a fate."""
 
+RESET_EVERY_S = 0.02
+"""So often somebody closes all breakers. Else they are open nearly always, and hardly a request is made."""
+
 MODELS = ("weak", "strong", "cloud")
 FAULTS = (
     *("reset", "crash_before", "crash_during", "no_finish", "no_done", "truncated_json", "invalid_utf8"),
@@ -160,6 +163,7 @@ class Soak:
 
     statuses: Counter[str] = field(default_factory=Counter)
     attempts: int = 0
+    refused: int = 0
     requests: int = 0
     unseen: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -175,7 +179,8 @@ class Soak:
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
         return (
             f"soak: {self.statuses.total()} runs, {AT_ONCE} at once, in {seconds:.0f} s ({ended}); "
-            f"{self.attempts} attempts, {self.requests} requests of workers, "
+            f"{self.attempts} attempts, {self.refused} tiers skipped for a breaker, "
+            f"{self.requests} requests of workers, "
             f"{self.unseen} lost with an idle connection; memory "
             f"{self.resident_warm >> 20} MiB after warming, {self.growth:+.1%} at the end"
         )
@@ -276,9 +281,13 @@ def seen_by(fleet: FleetProcess) -> Counter[tuple[str, str]]:
 
 
 def requests_of(stored: StoredRun, attempts: Sequence[Attempt]) -> int:
-    """Return how many requests these attempts made, as the log has them: one a step, and one a retry."""
+    """Return how many requests these attempts made, as the log has them: one a step, and one a retry.
+
+    A step that a breaker refused, opened by others since the attempt began, made none.
+    """
     steps = Counter(step.attempt_id for step in stored.steps)
-    return sum(max(steps[one.attempt_id], 1) + one.retries for one in attempts)
+    refused = sum(one.error is not None and one.error.kind == "breaker_open" for one in attempts)
+    return sum(max(steps[one.attempt_id], 1) + one.retries for one in attempts) - refused
 
 
 async def check_batch(
@@ -304,6 +313,14 @@ async def check_batch(
             assert (result.cost_usd or 0.0) <= COST_MAX_USD, mark
         soak.statuses[result.status] += 1
         soak.attempts += len(tried)
+        soak.refused += sum(one.cause == "breaker_open" for one in result.attempts)
+
+
+async def reset_breakers(store: SqliteSessionStore) -> None:
+    """Close all breakers again and again, as `models reset` in another process does."""
+    while True:
+        await asyncio.sleep(RESET_EVERY_S)
+        await store.keep_breakers([], gone=[record.key for record in await store.breakers()])
 
 
 async def soaked(fleet: FleetProcess, folder: Path, runs: int, stall_share: float) -> Soak:
@@ -323,7 +340,10 @@ async def soaked(fleet: FleetProcess, folder: Path, runs: int, stall_share: floa
         made = 0
         while made < runs:
             size = min(BATCH, runs - made)
+            resetting = asyncio.create_task(reset_breakers(store))
             ended = await crowd.batch(size)
+            resetting.cancel()
+            await asyncio.wait({resetting})
             made += size
             seen = seen_by(fleet)  # not in a thread, whose memory would be counted, too; nothing else goes on
             await check_batch(ended, seen, store, soak)

@@ -178,7 +178,7 @@ async def test_feedback_never_fills_a_small_window(fleet: FleetProcess, tmp_path
 async def test_a_log_that_is_busy_for_a_while_costs_no_answer(
     fleet: FleetProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperguild.orchestration.walk.RENEW_EVERY_S", 0.2)
+    monkeypatch.setattr("hyperguild.orchestration.lease.RENEW_EVERY_S", 0.2)
     fleet.script(fleet_script(a=said("answer", delay_s=7)))
     walking = asyncio.create_task(walk(fleet, tmp_path, "[a]"))
     await asyncio.sleep(1)

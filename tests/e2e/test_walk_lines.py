@@ -182,3 +182,16 @@ async def test_b5_subscribers_are_told_that_a_step_begins_anew(fleet: FleetProce
     before, after = events.seen[: resets[0]], events.seen[resets[0] :]
     shown = ["".join(e.text for e in part if isinstance(e, AnswerDelta)) for part in (before, after)]
     assert shown == ["half an answer", "The whole answer."]
+
+
+async def test_marks_of_turns_in_a_refused_answer_are_broken_for_local_tiers_alone(
+    fleet: FleetProcess, tmp_path: Path
+) -> None:
+    refuses = {"judge": {"accept": False, "score": 0.1, "feedback": "no: <|im_end|>"}}
+    script(fleet, a=[{"text": "so <|im_end|> it ends"}], judge=[refuses], last=[{"text": "saved"}])
+    result = await walk(fleet, tmp_path, "{tiers: [{model: a, attempts: 2}, last]}")
+    assert result.output == "saved"
+    local, cloud = bodies(fleet, "a")[-1]["messages"][-1]["content"], str(bodies(fleet, "last")[-1])
+    assert "<|im_end|>" not in local
+    assert local.count("<\u200b|im_end|>") == 2
+    assert cloud.count("<|im_end|>") == 3, "what the verifier said twice, and the last answer"

@@ -142,6 +142,14 @@ def test_h2_it_goes_on_over_the_tiers_that_it_began_with(
     assert [tier.model.name for tier in chain.tiers] == models
 
 
+@pytest.mark.parametrize(("name", "insists"), [("qwen", True), (None, False)])
+def test_h2_who_named_a_model_has_it_asked_whatever_its_breaker_says(
+    configuration: Configuration, skill: Skill, name: str | None, insists: bool
+) -> None:
+    going = goes_on(run_of(configuration, ChainOptions(model_name=name)), configuration, skill)
+    assert going.request.insist is insists
+
+
 @pytest.mark.parametrize(
     ("terms", "budget"),
     [

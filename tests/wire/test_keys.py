@@ -133,6 +133,23 @@ async def test_a_command_that_fails_is_quoted_but_not_its_output(tmp_path: Path)
     assert "sk-secret" not in error.message
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "print('made-up-key-0123'); print('+ echo made-up-key-0123', file=sys.stderr)",
+        "print('{\"key\": \"made-up-key-0123\"}'); print('got made-up-key-0123', file=sys.stderr)",
+        "print('+ TOKEN=made-up-key-0123', file=sys.stderr)",
+        f"print('x ghp_{'made1' * 8}', file=sys.stderr)",
+    ],
+)
+async def test_a_command_that_fails_is_quoted_without_the_key(tmp_path: Path, said: str) -> None:
+    argv = script(tmp_path)(f"import sys\n{said}\nsys.exit('the vault has closed again')\n")
+    error = await refusal(KeyRing(dict(os.environ)), KeySource(command=argv))
+    assert "made" not in error.message
+    assert "[secret:" in error.message
+    assert error.message.endswith("the vault has closed again")
+
+
 async def test_a_command_that_is_not_there() -> None:
     error = await refusal(KeyRing({}), KeySource(command=("/no/such/program", "get")))
 

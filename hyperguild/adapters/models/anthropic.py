@@ -14,7 +14,7 @@ from hyperguild.adapters.models.provider_tools import definitions, runners
 from hyperguild.adapters.wire.exchange import Exchanger
 from hyperguild.adapters.wire.keys import KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, api_root, plain_transport
-from hyperguild.domain.chain import DEFAULT_MAX_OUTPUT_TOKENS, Endpoint
+from hyperguild.domain.chain import Endpoint
 from hyperguild.domain.messages import Message, ModelRequest, Sent, StreamPart
 from hyperguild.domain.tools import ToolChoice, ToolSpec
 
@@ -85,7 +85,7 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     )
     body: dict[str, Any] = {
         "model": model.upstream,
-        "max_tokens": model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,  # the API demands a limit
+        "max_tokens": model.most_output_tokens,  # the API demands a limit
         "messages": _turns(request),
         "stream": True,
     }

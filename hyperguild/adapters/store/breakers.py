@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
+from hyperguild.adapters.store.connection import connect_read_only, translated
 from hyperguild.adapters.store.rows import Row, storable, to_time
 from hyperguild.domain.breakers import BreakerRecord
+from hyperguild.errors import StoreError
 
 FORGOTTEN_AFTER = timedelta(days=2)
 """A breaker that nobody has touched for so long is of a server that nobody uses; none stays open for longer
@@ -28,15 +29,22 @@ def read_breakers(connection: sqlite3.Connection) -> list[BreakerRecord]:
 def peek_breakers(path: Path) -> list[BreakerRecord]:
     """Return what the file keeps, and leave it as it is: an older one is not brought up to date.
 
-    None where there is no file, where it is older than breakers are, and where it cannot be read. In the
-    caller's own thread.
+    None where there is no file, and where it is older than breakers are. In the caller's own thread. Raises
+    `StoreError` where it cannot be read.
     """
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            return read_breakers(connection)
-    except (sqlite3.Error, ValueError):
-        return []
+    with translated(path):
+        if not path.is_file() or path.stat().st_size == 0:
+            return []
+        with closing(connect_read_only(path)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'breakers'").fetchone() is None:
+                return []
+            try:
+                return read_breakers(connection)
+            except ValueError as error:
+                raise StoreError(
+                    f"no sense can be made of the breakers in the session log {path}",
+                    hint="`hyperguild sessions repair` saves what can be read",
+                ) from error
 
 
 def keep_breakers(

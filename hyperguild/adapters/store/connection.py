@@ -74,7 +74,7 @@ def open_for_reading(path: Path, *, program_version: str) -> sqlite3.Connection:
     with translated(path):
         if not path.is_file() or path.stat().st_size == 0:
             raise StoreError(f"no session log yet at {path}", hint="`hyperguild run` makes it")
-        connection = _connect_read_only(path)
+        connection = connect_read_only(path)
         try:
             version = _check_version(connection, path, program_version, newest=len(MIGRATIONS))
         except BaseException:
@@ -84,7 +84,7 @@ def open_for_reading(path: Path, *, program_version: str) -> sqlite3.Connection:
             return connection
         connection.close()
         open_for_writing(path, program_version=program_version).close()
-        return _connect_read_only(path)
+        return connect_read_only(path)
 
 
 @contextmanager
@@ -180,7 +180,11 @@ def _connect(database: str, *, uri: bool, busy_timeout_s: float) -> sqlite3.Conn
     return connection
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open an existing database to be read, whatever is in it. Raises what SQLite does.
+
+    Works on a read-only medium as long as no writer left a write-ahead log there.
+    """
     uri = f"file:{quote(str(path))}?mode=ro"
     connection = _connect(uri, uri=True, busy_timeout_s=BUSY_TIMEOUT_S)
     try:

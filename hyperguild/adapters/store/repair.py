@@ -29,7 +29,7 @@ from hyperguild.adapters.store.connection import (
 )
 from hyperguild.adapters.store.migrations import MIGRATIONS
 from hyperguild.adapters.store.rows import is_readable, to_time
-from hyperguild.adapters.store.salvage import TableSalvage
+from hyperguild.adapters.store.salvage import TableSalvage, identifier
 from hyperguild.adapters.store.search_index import TABLE
 from hyperguild.errors import StoreError
 
@@ -166,7 +166,7 @@ def _faults(path: Path, program_version: str) -> tuple[str, ...]:
 
 
 def _count_unreadable(connection: sqlite3.Connection, table: str) -> int:
-    rows = connection.execute(f"SELECT * FROM {table}")  # noqa: S608  # our own names
+    rows = connection.execute(f"SELECT * FROM {identifier(table)}")  # noqa: S608  # quoted
     return sum(not is_readable(table, row) for row in rows)
 
 
@@ -275,13 +275,13 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _carry_over(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> TableRepair:
-    wanted = [name for (name,) in target.execute(f"SELECT name FROM pragma_table_info('{table}')")]  # noqa: S608
+    wanted = [name for (name,) in target.execute("SELECT name FROM pragma_table_info(?)", (table,))]
     salvage = TableSalvage(source, table)
     recovered = nonsense = 0
     for row in salvage.rows():
         columns = ["rowid", *(name for name in wanted if name in row.keys())]  # noqa: SIM118  # of a Row
         places = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # our names
+        statement = f"INSERT INTO {identifier(table)} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # our names
         if not is_readable(table, row):
             nonsense += 1
             continue

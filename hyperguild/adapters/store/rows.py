@@ -194,6 +194,8 @@ def is_readable(table: str, row: sqlite3.Row) -> bool:
                 _read(Attempt, row, _JSON_OF_ATTEMPT)
             case "steps":
                 _read(Step, row, _JSON_OF_STEP)
+            case "breakers":
+                BreakerRecord(**{name: row[name] for name in BreakerRecord.model_fields})
     except ValueError:
         return False
     except IndexError:  # a file of an older version, which has fewer columns

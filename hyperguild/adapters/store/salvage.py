@@ -16,15 +16,21 @@ BEYOND_THE_LAST = 10_000
 """How far beyond the last known row is tried where the end of a table and of its indexes is damaged."""
 
 
+def identifier(name: str) -> str:
+    """Return a name as SQL takes it, whatever is in it: a file may hold tables and indexes of others."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 class TableSalvage:
     """One table of a damaged database; `rows` yields each readable row once, then `lost` is known.
 
-    `connection` returns `sqlite3.Row`s; `table` is a rowid table, named by the program.
+    `connection` returns `sqlite3.Row`s; `table` is a rowid table.
     """
 
     def __init__(self, connection: sqlite3.Connection, table: str) -> None:
         self._connection = connection
-        self._table = table
+        self._table = identifier(table)
+        self._name = table
         self._known: set[int] = set()
         self._read: set[int] = set()
         self._all_named = False
@@ -83,18 +89,21 @@ class TableSalvage:
 
     def _named_by_indexes(self) -> set[int]:
         found: set[int] = set()
-        for name in self._names(f"SELECT name FROM pragma_index_list('{self._table}')"):  # noqa: S608
-            columns = self._names(f"SELECT name FROM pragma_index_info('{name}')")  # noqa: S608
+        for name in self._names("SELECT name FROM pragma_index_list(?)", self._name):
+            columns = self._names("SELECT name FROM pragma_index_info(?)", name)
+            if None in columns:
+                continue  # an index over an expression, which is none of ours
             for order in ("ASC", "DESC"):
-                by = ", ".join(f"{column} {order}" for column in columns)
-                query = f"SELECT rowid FROM {self._table} INDEXED BY {name} ORDER BY {by}"  # noqa: S608
+                by = ", ".join(f"{identifier(column)} {order}" for column in columns if column is not None)
+                index = identifier(name or "")
+                query = f"SELECT rowid FROM {self._table} INDEXED BY {index} ORDER BY {by}"  # noqa: S608
                 broken = self._take_numbers(query, found)
                 self._all_named = self._all_named or not broken
         return found
 
-    def _names(self, query: str) -> list[str]:
+    def _names(self, query: str, of: str | None) -> list[str | None]:
         try:
-            return [name for (name,) in self._connection.execute(query)]
+            return [name for (name,) in self._connection.execute(query, (of,))]
         except sqlite3.DatabaseError:
             return []
 

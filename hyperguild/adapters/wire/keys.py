@@ -10,6 +10,9 @@ from hyperguild.adapters.wire.program import Program, ProgramStartError
 from hyperguild.adapters.wire.single_flight import SingleFlight
 from hyperguild.adapters.wire.wording import one_line
 from hyperguild.domain.chain import Endpoint, KeySource
+from hyperguild.domain.secret_context import context_spans
+from hyperguild.domain.secret_values import is_distinct
+from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.text import clipped_tail
 from hyperguild.errors import AuthError
 from hyperguild.programs.environment import (
@@ -165,7 +168,22 @@ async def _from_command(argv: tuple[str, ...], env: Mapping[str, str], endpoint:
         raise AuthError(one_line(f"{shown}: {exc}"), hint=hint, endpoint=endpoint) from exc
     if code != 0:
         # stderr alone is quoted: stdout may hold the key
-        complaint = clipped_tail(program.complaint, 200) or "it said nothing"
+        said = _without_secrets(program.complaint, output.decode("utf-8", errors="replace"))
+        complaint = clipped_tail(said, 200) or "it said nothing"
         message = f"{shown} failed with exit code {code}: {complaint}"
         raise AuthError(one_line(message), hint=hint, endpoint=endpoint)
     return output.decode("utf-8", errors="replace").strip()
+
+
+def _without_secrets(complaint: str, output: str) -> str:
+    """Return what a key command said on stderr without what may be the key.
+
+    The message goes into logs, and into prompts of other tiers, which are told of errors. With `set -x` a
+    script says there what it does; what it has printed elsewhere, `output`, nobody else has learned.
+    """
+    scrubber = Scrubber()
+    words = (word.strip("\"'{}[](),;") for word in output.split())
+    named = (text[start:end] for text in (output, complaint) for start, end in context_spans(text))
+    for value in (*filter(is_distinct, words), *named):
+        scrubber.learn("key", value)
+    return scrubber.scrub(complaint)

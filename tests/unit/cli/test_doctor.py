@@ -66,10 +66,10 @@ def write(url: str, **sections: Any) -> None:
     Path("chains.yaml").write_text(yaml.safe_dump(document | sections, sort_keys=False), encoding="utf-8")
 
 
-def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Findings]:
+def doctor(capsys: pytest.CaptureFixture[str], *arguments: str, warning: str = "") -> tuple[int, Findings]:
     code = run_command_line([*arguments, "doctor", "--json"])
     captured = capsys.readouterr()
-    assert captured.err == ""
+    assert captured.err.startswith(warning) if warning else captured.err == ""
     findings: Findings = json.loads(captured.out)
     for finding in findings:
         assert set(finding) == {"area", "level", "message", "remedy"}
@@ -525,7 +525,7 @@ def test_the_session_log(fleet: FleetProcess, capsys: pytest.CaptureFixture[str]
     assert any("of an older version" in message for message in at_level(findings, "note"))
     assert log.read_bytes() == before
     log.write_text("this is no database, and long enough to be told from one", encoding="utf-8")
-    _, findings = doctor(capsys, "--db", "log.db")
+    _, findings = doctor(capsys, "--db", "log.db", warning="warning: it is not known who")
     assert any("not an SQLite file" in message for message in at_level(findings, "error"))
 
 
@@ -597,6 +597,18 @@ def test_a_log_that_is_damaged_inside(
     assert found["level"] == "error"
     assert "is damaged" in found["message"]
     assert "hyperguild sessions repair" in found["remedy"]
+
+
+def test_a_log_that_cannot_be_read_does_not_pass_for_one_in_which_all_is_well(
+    fleet: FleetProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write(fleet.url)
+    (tmp_path / "log.db").write_bytes(b"no database" * 100)
+    for command in (["models"], ["doctor"]):
+        run_command_line(["--db", "log.db", *command])
+        err = capsys.readouterr().err
+        assert err.startswith("warning: it is not known who is not asked for a while: the session log "), err
+        assert err.count("\n") == 1
 
 
 def test_a_disk_with_little_room(

@@ -369,9 +369,10 @@ class TestShow:
         assert err.startswith("error: no session 'ffffffffffff'")
 
     def test_before_the_first_run(self, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-        code, out, err = run(capsys, "show")
-        assert (code, out) == (2, "")
-        assert err == f"error: no session log yet at {log.path} (`hyperguild run` makes it)\n"
+        for command in (("show",), ("repair",), ("repair", "--dry-run", "--json")):
+            code, out, err = run(capsys, *command)
+            assert (code, out) == (2, "")
+            assert err == f"error: no session log yet at {log.path} (`hyperguild run` makes it)\n"
 
     def test_a_run_whose_process_died_is_interrupted(
         self, log: Log, capsys: pytest.CaptureFixture[str]

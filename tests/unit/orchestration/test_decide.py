@@ -8,9 +8,10 @@ import pytest
 from builders import attempt, chain, cloud_model, local_model, tier
 
 from hyperguild.domain.chain import Budget, Judge, VerifierSpec
-from hyperguild.domain.records import ErrorInfo
+from hyperguild.domain.records import Cause, ErrorInfo
 from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import (
+    UNANSWERED,
     Accept,
     GiveUp,
     Probe,
@@ -119,7 +120,7 @@ def test_the_judge_is_part_of_what_a_try_may_cost() -> None:
     judge = Judge((cloud_model("judge", price=Price(1000.0, 1000.0)),), votes=2)
     judged = chain(tier(0), verifier=VerifierSpec("v", judge=judge), budget=Budget(cost_usd=0.01))
     cost = worst_cost_usd(judged, judged.tiers[0], 100)
-    assert cost == pytest.approx(2 * ((100 + 4096) + 1024) * 1000 / 1e6)
+    assert cost == pytest.approx(2 * ((100 + 4096) + 4096) * 1000 / 1e6)
     got = decision(judged)
     assert isinstance(got, Skip)
     assert got.cause == "budget"
@@ -194,6 +195,13 @@ def test_the_best_of_equals_is_the_later_one_and_unscored_ones_come_last() -> No
     assert best_attempt((first, second, unscored)) is second
     assert best_attempt((unscored,)) is unscored
     assert best_attempt(()) is None
+
+
+@pytest.mark.parametrize("cause", sorted(UNANSWERED))
+def test_what_a_detector_stopped_is_no_answer_to_fall_back_on(cause: Cause) -> None:
+    refused, stopped = attempt(0, score=0.1), attempt(1, cause=cause)
+    assert best_attempt((refused, stopped)) is refused
+    assert decision(chain(tier(0), on_exhausted="best"), attempt(0, cause=cause)) == GiveUp("exhausted", None)
 
 
 def test_an_answer_that_nobody_could_judge_on_the_last_tier_is_the_best() -> None:

@@ -9,13 +9,14 @@ from builders import attempt, chain, cloud_model, local_model, tier
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.bootstrap import system_ids
-from hyperguild.domain.chain import Judge, VerifierSpec
+from hyperguild.domain.chain import Budget, Judge, VerifierSpec
 from hyperguild.domain.limits import Allotment, Amount, Limits, Refusal, Standing
 from hyperguild.domain.messages import Image, Message, ModelRequest
 from hyperguild.domain.usage import Price, Usage
 from hyperguild.errors import BudgetRefusedError, StoreError
 from hyperguild.orchestration.decide import GiveUp, Situation, Skip, Try, decide, worst_amount
-from hyperguild.orchestration.metering import IMAGE_TOKENS, Payer, RunMeter, most, remedy
+from hyperguild.orchestration.metering import IMAGE_TOKENS, Payer, RunMeter, most
+from hyperguild.orchestration.remedies import remedies, remedy
 
 DEAR = tier(0, cloud_model("dear", price=Price(3.0, 15.0), max_output_tokens=1000))
 LOCAL = tier(1, local_model("phi4"), verify=False)
@@ -28,8 +29,29 @@ def decision(*attempts: Any, **fields: Any) -> Any:
 
 def test_a_tier_that_cannot_fit_is_skipped_and_says_what_was_left() -> None:
     got = decision(standings=(DAY,), prompt_tokens=1000)
-    assert (got.tier, got.cause, got.refused) == (DEAR, "budget", Refusal(DAY, 0.018))
+    assert (got.tier, got.cause, got.refused) == (DEAR, "budget", (Refusal(DAY, 0.018),))
     assert got.reason == "the day's limit of $5: $0.01 left, dear may cost up to $0.018"
+
+
+def test_all_limits_that_refuse_a_tier_are_named_and_no_others() -> None:
+    session = Standing("session", "attempts", 2, spent=2)
+    roomy = Standing("session", "tokens", 10**9)
+    got = decision(standings=(session, roomy, DAY), prompt_tokens=1000)
+    assert got.refused == (Refusal(session, 1), Refusal(DAY, 0.018))
+    assert got.reason == (
+        "the session's limit of 2 attempts: 0 left; "
+        "the day's limit of $5: $0.01 left, dear may cost up to $0.018"
+    )
+    assert remedies([*got.refused, *got.refused]) == (
+        "raise limits.session.attempts of chains.yaml, or begin another session; "
+        "raise limits.day.cost_usd of chains.yaml, or wait for the next day (UTC)"
+    )
+
+
+def test_the_budget_of_the_chain_is_one_of_the_limits() -> None:
+    poor = chain(DEAR, LOCAL, budget=Budget(cost_usd=0.01))
+    (refused,) = decide(Situation(poor, prompt_tokens=1000)).refused  # type: ignore[union-attr]
+    assert remedy(refused) == "raise --max-cost, budget.cost_usd of the chain, or limits.run.cost_usd"
 
 
 def test_a_local_tier_is_never_over_a_limit_in_usd() -> None:
@@ -44,8 +66,7 @@ def test_tokens_and_attempts_hold_local_tiers_back_too() -> None:
     for standing in (Standing("run", "tokens", 5000), Standing("session", "attempts", 3, spent=3)):
         got = decision(skipped, standings=(standing,), warm_state="ready", prompt_tokens=1000)
         assert isinstance(got, Skip)
-        assert got.refused is not None
-        assert got.refused.standing is standing
+        assert [one.standing for one in got.refused] == [standing]
 
 
 def test_a_chain_that_a_limit_kept_from_an_answer_is_over_its_budget() -> None:
@@ -96,7 +117,7 @@ class Books:
 
     def __init__(self, *standings: Standing, busy: bool = False) -> None:
         self._standings = standings
-        self._busy = busy
+        self.busy = busy
         self.told: list[tuple[str, Amount]] = []
 
     async def reserve(self, run_id: str, key: str, ask: Amount, limits: Limits) -> Refusal | None:
@@ -107,7 +128,7 @@ class Books:
     async def settle(self, key: str, run_id: str, used: Amount) -> None:
         del key
         self.told.append((f"{run_id} used", used))
-        if self._busy:
+        if self.busy:
             raise StoreError("the log is busy")
 
     async def standings(self, session_id: str | None, limits: Limits) -> tuple[Standing, ...]:
@@ -152,6 +173,25 @@ async def test_an_attempt_counts_with_its_first_call_and_a_busy_log_costs_no_ans
         async with meter.spending(REQUEST, Usage):
             pass
     assert [amount.attempts for told, amount in books.told if told == "r asks"] == [1, 0]
+
+
+async def test_what_a_busy_log_did_not_settle_is_settled_as_soon_as_it_can_be() -> None:
+    books = Books(busy=True)
+    meter = run_meter("r", None, books)
+    for used in (Usage(input_tokens=5), Usage(input_tokens=7)):
+        async with meter.spending(REQUEST, used.model_copy):
+            pass
+
+    def settled() -> list[int]:
+        return [amount.tokens for told, amount in books.told if told == "r used"]
+
+    assert settled() == [5, 5, 7], "once at its end, again before the next call"
+    books.busy = False
+    await meter.standings()
+    assert settled() == [5, 5, 7, 5, 7]
+    async with meter.spending(REQUEST, Usage):
+        pass
+    assert settled() == [5, 5, 7, 5, 7, 0], "nothing is settled twice"
 
 
 async def test_what_takes_nothing_of_a_limited_unit_is_not_written_down() -> None:

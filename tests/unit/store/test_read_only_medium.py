@@ -16,12 +16,14 @@ from hyperguild.adapters.store.connection import open_for_writing
 _SCRIPT = """
 import os, sys
 from pathlib import Path
+from hyperguild.adapters.store.breakers import peek_breakers
 from hyperguild.adapters.store.connection import open_for_reading, open_for_writing
 from hyperguild.errors import StoreError
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 path = Path(sys.argv[1])
+print(peek_breakers(path))
 print(open_for_reading(path, program_version="1").execute("SELECT title FROM sessions").fetchone()[0])
 for target in (path, path.with_name("other.db")):
     try:
@@ -44,6 +46,10 @@ def test_reading_works_and_writing_says_why_not(folder: Path) -> None:
     path = folder / "sessions.db"
     connection = open_for_writing(path, program_version="1")
     connection.execute("INSERT INTO sessions (session_id, created_at, title) VALUES ('s1', '', 'precious')")
+    connection.execute(
+        "INSERT INTO breakers (key, endpoint, failures, openings, error, changed_at)"
+        " VALUES ('k', 'swap', 1, 0, '', '2026-01-01T00:00:00Z')"
+    )
     connection.close()
     path.chmod(0o444)
     folder.chmod(0o555)
@@ -57,7 +63,8 @@ def test_reading_works_and_writing_says_why_not(folder: Path) -> None:
         check=False,
     )
     assert done.stderr == ""
-    title, existing, new = done.stdout.splitlines()
+    breakers, title, existing, new = done.stdout.splitlines()
+    assert "key='k'" in breakers, "what is kept from being asked is known here, too"
     assert title == "precious"
     assert "cannot be written or opened" in existing
     assert "permissions" in existing

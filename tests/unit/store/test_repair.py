@@ -174,6 +174,17 @@ def test_what_is_no_database_is_left_as_it_is(path: Path, content: bytes) -> Non
     assert names(path.parent) == {path.name}
 
 
+def test_what_others_have_added_is_no_obstacle_however_it_is_called(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("""CREATE TABLE "my 'odd"" table" (x)""")
+        connection.execute("""CREATE INDEX "by 'odd"" verdict" ON attempts (verdict)""")
+        connection.execute("CREATE INDEX by_length ON attempts (length(attempt_id))")
+    assert repaired(path) == Repair(path)
+    spoil(path, pages_of(path, "attempts")[3])
+    assert {one.table: one.recovered for one in repaired(path).tables}["runs"] == RUNS
+    assert is_whole(path)
+
+
 def test_files_that_are_not_ours_to_repair(path: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no session log yet"):
         repaired(tmp_path / "none.db")

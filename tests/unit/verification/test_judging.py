@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hyperguild.domain.chain import (
-    VERDICT_TOKENS,
+    DEFAULT_MAX_OUTPUT_TOKENS,
     Check,
     CommandCheck,
     Endpoint,
@@ -336,7 +336,7 @@ async def test_a_judge_is_tried_again_as_often_as_the_budget_pays_for(calls: flo
     probe = bench(priced=[verdict(True, 1)])
     await probe.verify(Judge(models=(PRICED,)))
     prompt = sum(message.estimated_tokens() for message in probe.script.requests[0].messages)
-    worst = PRICED.cost_usd(Usage(input_tokens=prompt, output_tokens=VERDICT_TOKENS))
+    worst = PRICED.cost_usd(Usage(input_tokens=prompt, output_tokens=DEFAULT_MAX_OUTPUT_TOKENS))
     assert worst
     table = bench(priced=[overloaded(), overloaded(), verdict(True, 1)])
     await table.verify(Judge(models=(PRICED,)), budget_usd=None if calls is None else calls * worst)
