@@ -56,7 +56,7 @@ TEXTS: dict[str, ReviewFilter] = {
     "quoted words": ReviewFilter(text='"{common} {other}"'),
     "one ticket": ReviewFilter(text="ticket_1000"),
     "no such word": ReviewFilter(text="nosuchword"),
-    "beginning": ReviewFilter(text="ticket_100*"),
+    "beginning": ReviewFilter(text="ticket_10000*"),
     "word, skill": ReviewFilter(text="{common}", skills=("review",)),
     "word, rare skill": ReviewFilter(text="{common}", skills=("rare-skill",)),
     "word, rare model": ReviewFilter(text="{common}", models=("rare-model",)),

@@ -23,6 +23,7 @@ T = TypeVar("T")
 EXCERPT_CHARS = 200
 """Of a task or an answer, in a listing."""
 
+# Indexes are named where rows are looked up: SQLite would take the one that a filter's columns have.
 Candidates = Iterator[Key | Skipped[Key]]
 
 _RUN_COLUMNS = (
@@ -146,7 +147,7 @@ class Listing:
     def _fitting_runs(self, keys: list[Key]) -> Iterable[tuple[Key, RunRow]]:
         fits = self._run_fits
         rows = self._connection.execute(
-            f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id {_AMONG} AND {fits.sql}",
+            f"SELECT {_RUN_COLUMNS} FROM runs INDEXED BY runs_run_id WHERE run_id {_AMONG} AND {fits.sql}",
             [json.dumps([key[-1] for key in keys]), *fits.values],
         )
         by_id = {row["run_id"]: row for row in rows}
@@ -155,7 +156,8 @@ class Listing:
     def _fitting_attempts(self, keys: list[Key]) -> Iterable[tuple[Key, AttemptRow]]:
         fits = self._attempt_fits
         rows = self._connection.execute(
-            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE attempts.rowid {_AMONG} AND {fits.sql}",
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempts NOT INDEXED"
+            f" WHERE attempts.rowid {_AMONG} AND {fits.sql}",
             [json.dumps([key[-1] for key in keys]), *fits.values],
         )
         by_number = {row["number"]: row for row in rows}
@@ -176,7 +178,7 @@ class Listing:
             at = "created_at" if table == "runs" else "coalesce(started_at, run_created_at)"
             found = self._connection.execute(
                 f"SELECT text_id, run_id, skill, {at} AS created_at, {columns} FROM {table}"
-                f" WHERE text_id {_AMONG} AND {fits.sql}",
+                f" INDEXED BY {table}_text_id WHERE text_id {_AMONG} AND {fits.sql}",
                 [ids, *fits.values],
             )
             rows |= {row["text_id"]: row for row in found}
@@ -232,9 +234,10 @@ class Listing:
         """Return the sessions of these texts, each with the newest text of it that has it."""
         fits = self._run_fits
         later = (
-            f"SELECT text_id FROM runs WHERE session_id = ? AND text_id > ? AND {fits.sql}"
-            " UNION ALL SELECT attempts.text_id FROM runs JOIN attempts USING (run_id)"
-            f" WHERE session_id = ? AND attempts.text_id > ? AND {fits.sql}"
+            f"SELECT text_id FROM runs INDEXED BY runs_session_id"
+            f" WHERE session_id = ? AND text_id > ? AND {fits.sql}"
+            " UNION ALL SELECT attempts.text_id FROM runs INDEXED BY runs_session_id"
+            f" JOIN attempts USING (run_id) WHERE session_id = ? AND attempts.text_id > ? AND {fits.sql}"
         )
         of_texts = self._runs_of_texts(keys)
         by_run = [(*key, of_texts[key[0]]) for key in keys if key[0] in of_texts]
@@ -247,8 +250,8 @@ class Listing:
         """Return the first key of each session that fits; a key ends in the id of a run."""
         fits = self._run_fits
         rows = self._connection.execute(
-            f"SELECT runs.run_id AS of_run, sessions.* FROM runs JOIN sessions USING (session_id)"
-            f" WHERE run_id {_AMONG} AND {fits.sql}",
+            "SELECT runs.run_id AS of_run, sessions.* FROM runs INDEXED BY runs_run_id"
+            f" JOIN sessions USING (session_id) WHERE run_id {_AMONG} AND {fits.sql}",
             [json.dumps([key[-1] for key in keys]), *fits.values],
         )
         by_run = {row["of_run"]: row for row in rows}

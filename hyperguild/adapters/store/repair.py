@@ -44,7 +44,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
 _OURS = ("sessions", "runs", "attempts", "steps")
 """In the order in which they refer to each other. Other tables follow."""
 
-_NOT_CARRIED_OVER = ("migrations", "sqlite_", TABLE)
+_NOT_CARRIED_OVER = ("migrations", "sqlite_", "upkeep", TABLE)
 """How the names begin of tables that a new file has anyway, or makes of the others."""
 
 _TORN_OFF = (

@@ -125,7 +125,10 @@ def _next_values(
     query = f"SELECT {column} FROM {listed.table} INDEXED BY {listed.index} WHERE {fits}{column}"
     if wanted:
         for value in dict.fromkeys(wanted):
-            if connection.execute(f"{query} IS ? LIMIT 1", (*before, value)).fetchone():
+            # `IS ?` alone would not be looked up.
+            found = "IS NULL" if value is None else "= ?"
+            values = before if value is None else (*before, value)
+            if connection.execute(f"{query} {found} LIMIT 1", values).fetchone():
                 yield value
         return
     if nullable and connection.execute(f"{query} IS NULL LIMIT 1", before).fetchone():
