@@ -53,6 +53,12 @@ _TORN_OFF = (
     " WHERE run_id NOT IN (SELECT run_id FROM runs) GROUP BY run_id"
 )
 
+_NEWEST = (
+    "UPDATE sessions SET newest_run_id ="
+    " (SELECT max(run_id) FROM runs WHERE runs.session_id = sessions.session_id)"
+)
+"""The newest run of a session may be lost, and sessions that were made up name none."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableRepair:
@@ -262,7 +268,8 @@ def _salvage(
             with transaction(target, "BEGIN IMMEDIATE"):
                 tables = [_carry_over(source, target, table) for table in _tables(target) if table in present]
                 stand_ins = _complete(target, now)
-    open_for_writing(fresh, program_version=program_version).close()
+    with closing(open_for_writing(fresh, program_version=program_version)) as whole:
+        whole.execute(_NEWEST)
     fresh.with_name(f"{fresh.name}.bak-v{version}").unlink(missing_ok=True)
     return tuple(tables), stand_ins
 

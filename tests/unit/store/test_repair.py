@@ -104,6 +104,7 @@ def test_runs_that_are_lost_are_made_up_for_their_attempts(path: Path) -> None:
     assert is_whole(path)
     open_for_reading(path, program_version="1.0").close()
     assert column(path, "SELECT DISTINCT status FROM runs") == ["interrupted"]
+    assert column(path, "SELECT newest_run_id FROM sessions") == column(path, "SELECT run_id FROM runs")
 
 
 def test_a_row_of_which_no_sense_can_be_made(path: Path) -> None:
@@ -282,5 +283,4 @@ def test_on_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "breakers": False,
         "reservations": False,
         "labels": False,
-        "upkeep": False,
     }
