@@ -10,7 +10,6 @@ from rich.cells import cell_len
 
 from hyperguild.adapters.embedded.spec import spec_of
 from hyperguild.bootstrap import open_guild
-from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Chain, Model
@@ -18,6 +17,7 @@ from hyperguild.domain.limits import Standing
 from hyperguild.domain.messages import Message
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.telling import dollars
 from hyperguild.domain.usage import Price
 from hyperguild.orchestration.decide import Situation, obstacle, worst_cost_usd
 
