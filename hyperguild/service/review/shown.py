@@ -1,0 +1,93 @@
+"""Puts values on a page: text as text, figures in words. Model text is never markup."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hyperguild.domain.message_lines import call_line, message_title
+from hyperguild.domain.outcomes import ENDINGS, outcome, reason
+from hyperguild.domain.phases import NAMES
+from hyperguild.domain.telling import ago, dollars, local_time, seconds
+from hyperguild.domain.text import clipped, one_line, revealed, revealed_parts
+from hyperguild.domain.usage import Usage
+
+MAX_CHARS = 100_000
+"""Of one text on a page; browsers lay out more only slowly. The terminal shows it whole."""
+
+
+def environment() -> Environment:
+    """Return the templates' environment: all that is put in is escaped, what cannot be seen is written out."""
+    made = Environment(
+        loader=PackageLoader("hyperguild.service.review"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_seen,
+    )
+    made.filters.update(
+        ago=ago,
+        call_line=call_line,
+        clipped=clipped,
+        dollars=dollars,
+        json=_json,
+        local_time=local_time,
+        message_title=message_title,
+        one_line=one_line,
+        outcome=outcome,
+        percent=percent,
+        reason=reason,
+        seconds=seconds,
+        shown=shown,
+        tokens=tokens,
+        when=when,
+    )
+    made.globals.update(ENDINGS=ENDINGS, PHASES=NAMES, MAX_CHARS=MAX_CHARS)
+    return made
+
+
+def shown(text: str, limit: int = MAX_CHARS) -> Markup:
+    """Return text for the body of a page: what a terminal would act on, or hides, stands out as an escape."""
+    cut = text[:limit].replace("\r\n", "\n")
+    pieces = [
+        Markup('<span class="unseen">{}</span>').format(part) if index % 2 else escape(part)
+        for index, part in enumerate(revealed_parts(cut))
+    ]
+    if len(text) > limit:
+        more = Markup('<span class="cut">… {} more characters: the terminal shows them all</span>')
+        pieces.append(more.format(f"{len(text) - limit:,}"))
+    return Markup("").join(pieces)
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 as `37 %`, with a decimal where it is small; a dash for None."""
+    if share is None:
+        return "–"
+    return f"{share:.1%}".replace("%", " %") if 0 < share < 0.1 else f"{share:.0%}".replace("%", " %")
+
+
+def tokens(usage: Usage) -> str:
+    """Return the tokens in and out: `1,204 (900 cached) → 88 tokens`."""
+    cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
+    return f"{usage.input_tokens:,}{cached} → {usage.output_tokens:,} tokens"
+
+
+def when(moment: datetime, now: datetime) -> Markup:
+    """Return a moment as how long ago it was, with its date and time for who points at it."""
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(), local_time(moment), ago(moment, now)
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _seen(value: Any) -> Any:
+    """Make what is put into a page seen, wherever it is put: attributes have no room for `shown`'s spans."""
+    return revealed(value) if isinstance(value, str) and not isinstance(value, Markup) else value
