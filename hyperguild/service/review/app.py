@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -11,10 +12,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from hyperguild.domain.chain import Model
 from hyperguild.errors import HyperguildError, UsageError
 from hyperguild.ports import Clock, ReviewStore
+from hyperguild.review.calibration import NowOf
 from hyperguild.service.access import SafeHeaders, SameOrigin
 from hyperguild.service.review.desk import Desk, desk_of
+from hyperguild.service.review.insight import calibration_page, statistics_page
 from hyperguild.service.review.listings import runs_page, sessions_page
 from hyperguild.service.review.live import LiveFeed
 from hyperguild.service.review.runs import label_attempt, queue_page, run_page
@@ -24,8 +28,18 @@ _STATIC = Path(__file__).with_name("static")
 _FILES = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
-def review_app(store: ReviewStore, *, clock: Clock, reviewer: str) -> Starlette:
+def review_app(
+    store: ReviewStore,
+    *,
+    clock: Clock,
+    reviewer: str,
+    last_tiers: Mapping[str, Model] | None = None,
+    now_of: NowOf | None = None,
+) -> Starlette:
     """Return the pages over a log; labels are the reviewer's.
+
+    `last_tiers` are the last tiers' models by chain, for what was saved; `now_of` tells the thresholds that
+    apply now (None: as last recorded).
 
     Everything that is asked for is answered: who may ask is for a `TokenGuard` around it, or for what it is
     mounted in. Changes are taken from its own pages only. The store stays open: it is the caller's.
@@ -37,13 +51,17 @@ def review_app(store: ReviewStore, *, clock: Clock, reviewer: str) -> Starlette:
             Route("/runs/{run_id}", run_page, methods=["GET"]),
             Route("/review", queue_page, methods=["GET"]),
             Route("/attempts/{attempt_id}/label", label_attempt, methods=["POST"]),
+            Route("/statistics", statistics_page, methods=["GET"]),
+            Route("/calibration", calibration_page, methods=["GET"]),
             Route("/events", _events, methods=["GET"]),
             Route("/static/{name}", _static, methods=["GET"]),
         ],
         middleware=[Middleware(SafeHeaders), Middleware(SameOrigin)],
         exception_handlers={HTTPException: _refused, HyperguildError: _failed},
     )
-    app.state.desk = Desk(store, clock, reviewer, environment(), LiveFeed(store, clock))
+    app.state.desk = Desk(
+        store, clock, reviewer, environment(), LiveFeed(store, clock), last_tiers or {}, now_of
+    )
     return app
 
 

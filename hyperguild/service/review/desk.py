@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from hyperguild.domain.chain import Model
 from hyperguild.domain.review import ReviewFilter
 from hyperguild.ports import Clock, ReviewStore
+from hyperguild.review.calibration import NowOf
 from hyperguild.service.review.live import LiveFeed
 from hyperguild.service.review.run_view import RunView, run_view
 
@@ -20,13 +22,19 @@ DELEGATED_SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The log, the clock, who labels, the templates and the feed of what happens."""
+    """The log, the clock, who labels, the templates and the feed of what happens.
+
+    `last_tiers` are the last tiers' models by chain, for what was saved; `now_of` tells the thresholds that
+    apply now, and where it is None they are those last recorded.
+    """
 
     store: ReviewStore
     clock: Clock
     reviewer: str
     templates: Environment
     feed: LiveFeed
+    last_tiers: Mapping[str, Model]
+    now_of: NowOf | None
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Answer with a page. `base` is where the application is mounted; links begin with it."""

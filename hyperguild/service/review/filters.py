@@ -32,15 +32,20 @@ _LISTS = {
 }
 """Query parameter → field. Several values are alternatives: given apart, or with commas between."""
 
+_KEPT = ("by", "days", "target")
 _NAMES = (*_LISTS, "text", "session", "min_cost", "max_cost", "since", "until")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A filter with the words that made it: parameter → what was given."""
+    """A filter with the words that made it: parameter → what was given.
+
+    `kept` are parameters of the page that are no part of the filter; links and forms carry them on.
+    """
 
     wanted: ReviewFilter
     given: dict[str, str]
+    kept: dict[str, str]
 
     @property
     def is_plain(self) -> bool:
@@ -50,17 +55,20 @@ class Query:
     @property
     def is_narrowed(self) -> bool:
         """Whether more than a text, or a session, was asked for: the form's folded part has a say."""
-        return not self.given.keys() <= {"text", "session", "by", "target"}
-
-    def without(self, name: str, path: str) -> str:
-        """Return the path with this query less one parameter."""
-        rest = urlencode({key: value for key, value in self.given.items() if key != name})
-        return f"{path}?{rest}" if rest else path
+        return not self.given.keys() <= {"text", "session"}
 
     def address(self, path: str, **more: str) -> str:
         """Return the path with this query, and more of it."""
-        query = urlencode({**self.given, **{name: value for name, value in more.items() if value}})
-        return f"{path}?{query}" if query else path
+        return _address(path, {**self.given, **self.kept, **more})
+
+    def without(self, name: str, path: str) -> str:
+        """Return the path with this query less one parameter."""
+        return _address(path, {key: value for key, value in {**self.given, **self.kept}.items() if key != name})
+
+
+def _address(path: str, params: dict[str, str]) -> str:
+    query = urlencode({name: value for name, value in params.items() if value})
+    return f"{path}?{query}" if query else path
 
 
 def read_query(params: QueryParams) -> Query:
@@ -77,8 +85,9 @@ def read_query(params: QueryParams) -> Query:
     if "until" in given:  # the day itself is meant, too
         fields["until"] = _day(given["until"], "until") + timedelta(days=1)
     fields |= {"text": given.get("text", ""), "session_id": given.get("session")}
+    kept = {name: params[name] for name in _KEPT if params.get(name)}
     try:
-        return Query(ReviewFilter.model_validate(fields), given)
+        return Query(ReviewFilter.model_validate(fields), given, kept)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f'no such {first["loc"][0]}: "{first["input"]}"') from error

@@ -10,11 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hyperguild.domain.message_lines import call_line, message_title
-from hyperguild.domain.outcomes import ENDINGS, outcome, reason
+from hyperguild.domain.outcomes import CAUSES, outcome, reason
 from hyperguild.domain.phases import NAMES
 from hyperguild.domain.telling import ago, dollars, local_time, seconds
 from hyperguild.domain.text import clipped, one_line, revealed, revealed_parts
 from hyperguild.domain.usage import Usage
+from hyperguild.review.intervals import Rate
+from hyperguild.service.review.findings import finding_text
 
 MAX_CHARS = 100_000
 """Of one text on a page; browsers lay out more only slowly. The terminal shows it whole."""
@@ -35,19 +37,21 @@ def environment() -> Environment:
         call_line=call_line,
         clipped=clipped,
         dollars=dollars,
+        finding=finding_text,
         json=_json,
         local_time=local_time,
         message_title=message_title,
         one_line=one_line,
         outcome=outcome,
         percent=percent,
+        rate=rate,
         reason=reason,
         seconds=seconds,
         shown=shown,
         tokens=tokens,
         when=when,
     )
-    made.globals.update(ENDINGS=ENDINGS, PHASES=NAMES, MAX_CHARS=MAX_CHARS)
+    made.globals.update(CAUSES=CAUSES, PHASES=NAMES)
     return made
 
 
@@ -69,6 +73,13 @@ def percent(share: float | None) -> str:
     if share is None:
         return "–"
     return f"{share:.1%}".replace("%", " %") if 0 < share < 0.1 else f"{share:.0%}".replace("%", " %")
+
+
+def rate(value: Rate) -> str:
+    """Return a share with its interval: `83 % (61–94 %) of 18`."""
+    if value.share is None:
+        return "none to count"
+    return f"{value.share:.0%} ({100 * value.low:.0f}–{value.high:.0%}) of {value.of}".replace("%", " %")
 
 
 def tokens(usage: Usage) -> str:
