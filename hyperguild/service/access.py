@@ -1,8 +1,8 @@
 """Who may talk to a server on this machine: any web page in the user's browser can try.
 
-Three guards, each a plain ASGI application around another: `TokenGuard` lets in who knows the token that was
-drawn at the start, `SameOrigin` refuses changes that another page asks for, `SafeHeaders` tells the browser to
-load and run nothing but what comes from here.
+Three guards, each a plain ASGI application around another: `TokenGuard` lets in who knows the token that
+was drawn at the start, `SameOrigin` refuses changes that another page asks for, `SafeHeaders` tells the
+browser to load and run nothing but what comes from here.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def _is_address(name: str) -> bool:
 
 
 def _without_token(request: Request) -> str:
-    rest = urlencode([(key, value) for key, value in QueryParams(request.url.query).multi_items() if key != TOKEN])
+    rest = urlencode(
+        [(key, value) for key, value in QueryParams(request.url.query).multi_items() if key != TOKEN]
+    )
     # A path that begins with two slashes would lead to another host.
     path = "/" + request.url.path.lstrip("/")
     return f"{path}?{rest}" if rest else path

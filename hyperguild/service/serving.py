@@ -23,7 +23,9 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"cannot listen at {host}: {error}", hint="name an address of this machine") from error
+        raise UsageError(
+            f"cannot listen at {host}: {error}", hint="name an address of this machine"
+        ) from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,7 +34,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or error
-        raise UsageError(f"cannot listen at {host}, port {port}: {reason}", hint="--port takes another") from error
+        raise UsageError(
+            f"cannot listen at {host}, port {port}: {reason}", hint="--port takes another"
+        ) from error
     return listener
 
 

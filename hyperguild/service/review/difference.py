@@ -75,7 +75,9 @@ def _folded(same: Sequence[str], *, first: bool, last: bool) -> list[DiffLine]:
 def _changed(less: Sequence[str], more: Sequence[str]) -> list[DiffLine]:
     """Return lines of one text alone; where they stand against each other one by one, with their words."""
     if len(less) != len(more):
-        return [DiffLine("less", ("", line)) for line in less] + [DiffLine("more", ("", line)) for line in more]
+        return [DiffLine("less", ("", line)) for line in less] + [
+            DiffLine("more", ("", line)) for line in more
+        ]
     pairs = [_words(old, new) for old, new in zip(less, more, strict=True)]
     return [DiffLine("less", old) for old, _ in pairs] + [DiffLine("more", new) for _, new in pairs]
 

@@ -63,7 +63,9 @@ class Query:
 
     def without(self, name: str, path: str) -> str:
         """Return the path with this query less one parameter."""
-        return _address(path, {key: value for key, value in {**self.given, **self.kept}.items() if key != name})
+        return _address(
+            path, {key: value for key, value in {**self.given, **self.kept}.items() if key != name}
+        )
 
 
 def _address(path: str, params: dict[str, str]) -> str:
@@ -79,7 +81,9 @@ def read_query(params: QueryParams) -> Query:
         if value:
             given[name] = value
     fields: dict[str, object] = {_LISTS[name]: _several(given[name]) for name in _LISTS if name in given}
-    fields |= {f"{name}_usd": _number(given[name], name) for name in ("min_cost", "max_cost") if name in given}
+    fields |= {
+        f"{name}_usd": _number(given[name], name) for name in ("min_cost", "max_cost") if name in given
+    }
     if "since" in given:
         fields["since"] = _day(given["since"], "since")
     if "until" in given:  # the day itself is meant, too
@@ -110,6 +114,6 @@ def _number(value: str, name: str) -> float:
 def _day(value: str, name: str) -> datetime:
     """Return when the day begins, in the time zone of this machine."""
     try:
-        return datetime.strptime(value, "%Y-%m-%d").astimezone()  # noqa: DTZ007  # local time is meant
+        return datetime.strptime(value, "%Y-%m-%d").astimezone()  # local time is meant
     except (ValueError, OverflowError):
         raise UsageError(f'{name}: "{value}" is no date, as 2026-01-31') from None

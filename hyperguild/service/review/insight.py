@@ -15,7 +15,7 @@ from hyperguild.review.statistics import By, Group, count_runs
 from hyperguild.service.review import charts
 from hyperguild.service.review.desk import Desk, desk_of
 from hyperguild.service.review.filters import Query, read_query
-from hyperguild.service.review.listings import CHOICES, known_names
+from hyperguild.service.review.listings import listing
 from hyperguild.service.review.run_view import BAR_UNITS
 
 KINDS: tuple[By, ...] = get_args(By)
@@ -37,12 +37,10 @@ async def statistics_page(request: Request) -> Response:
     wanted, period = _within(desk, query, request)
     found = await count_runs(desk.store.run_facts(wanted), by, desk.last_tiers)
     shown = found.groups[-CHARTED:] if by == "day" else found.groups[:CHARTED]
-    return desk.page(
+    return await listing(
         request,
         "statistics.html",
-        query=query,
-        choices=CHOICES,
-        names=await known_names(desk.store),
+        query,
         by=by,
         kinds=KINDS,
         period=period,
@@ -56,18 +54,16 @@ async def statistics_page(request: Request) -> Response:
 
 
 async def calibration_page(request: Request) -> Response:
-    """Show how right judges are, by labels; `?target=` is the rate of false accepts that is wanted at most."""
+    """Show how right judges are, by labels; `?target=` is the rate of false accepts wanted at most."""
     desk = desk_of(request)
     query = read_query(request.query_params)
     wanted, period = _within(desk, query, request, default="all")
     target = Wanted(false_accepts=_target(request.query_params.get("target", "")))
     found = await calibrate_runs(desk.store.run_facts(wanted), target, desk.now_of)
-    return desk.page(
+    return await listing(
         request,
         "calibration.html",
-        query=query,
-        choices=CHOICES,
-        names=await known_names(desk.store),
+        query,
         period=period,
         periods=PERIODS,
         target=target,
@@ -77,7 +73,9 @@ async def calibration_page(request: Request) -> Response:
     )
 
 
-def _within(desk: Desk, query: Query, request: Request, default: str = DEFAULT_PERIOD) -> tuple[ReviewFilter, str]:
+def _within(
+    desk: Desk, query: Query, request: Request, default: str = DEFAULT_PERIOD
+) -> tuple[ReviewFilter, str]:
     """Return the filter within the period that is asked for, and the period; empty where dates say it."""
     if query.wanted.since is not None or query.wanted.until is not None:
         return query.wanted, ""

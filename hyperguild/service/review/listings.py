@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hyperguild.domain.review import EVERYTHING
 from hyperguild.ports import ReviewStore
 from hyperguild.service.review.desk import desk_of
-from hyperguild.service.review.filters import LABELS, STATUSES, TIERS, VERDICTS, read_query
+from hyperguild.service.review.filters import LABELS, STATUSES, TIERS, VERDICTS, Query, read_query
 
 PAGE_ROWS = 50
 NAMES_FROM = 200
@@ -19,25 +21,31 @@ CHOICES = {"status": STATUSES, "verdict": VERDICTS, "tier": TIERS, "label": LABE
 
 async def runs_page(request: Request) -> Response:
     """List runs that fit, newest first; with a text, where it was found."""
-    desk = desk_of(request)
-    query = read_query(request.query_params)
-    after = request.query_params.get("after") or None
-    values = {"query": query, "after": after, "choices": CHOICES, "names": await known_names(desk.store)}
+    store = desk_of(request).store
+    query, after = read_query(request.query_params), _after(request)
     if query.wanted.text:
-        hits = await desk.store.search(query.wanted, limit=PAGE_ROWS, after=after)
-        return desk.page(request, "search.html", hits=hits, **values)
-    runs = await desk.store.runs(query.wanted, limit=PAGE_ROWS, after=after)
-    return desk.page(request, "runs.html", runs=runs, **values)
+        hits = await store.search(query.wanted, limit=PAGE_ROWS, after=after)
+        return await listing(request, "search.html", query, after=after, hits=hits)
+    runs = await store.runs(query.wanted, limit=PAGE_ROWS, after=after)
+    return await listing(request, "runs.html", query, after=after, runs=runs)
 
 
 async def sessions_page(request: Request) -> Response:
     """List sessions that have a run that fits, by their newest run."""
+    query, after = read_query(request.query_params), _after(request)
+    sessions = await desk_of(request).store.sessions(query.wanted, limit=PAGE_ROWS, after=after)
+    return await listing(request, "sessions.html", query, after=after, sessions=sessions)
+
+
+async def listing(request: Request, template: str, query: Query, **values: Any) -> Response:
+    """Answer with a page that has the form of filters on it."""
     desk = desk_of(request)
-    query = read_query(request.query_params)
-    after = request.query_params.get("after") or None
-    sessions = await desk.store.sessions(query.wanted, limit=PAGE_ROWS, after=after)
-    values = {"query": query, "after": after, "choices": CHOICES, "names": await known_names(desk.store)}
-    return desk.page(request, "sessions.html", sessions=sessions, **values)
+    names = await known_names(desk.store)
+    return desk.page(request, template, query=query, choices=CHOICES, names=names, **values)
+
+
+def _after(request: Request) -> str | None:
+    return request.query_params.get("after") or None
 
 
 async def known_names(store: ReviewStore) -> dict[str, list[str]]:

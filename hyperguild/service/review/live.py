@@ -32,8 +32,8 @@ class Listener:
 
     def add(self, activity: Activity) -> None:
         """Keep it until the page takes it; a page that is slow gets it all at once."""
-        kinds = (("started", activity.started), ("progressed", activity.progressed), ("ended", activity.ended))
-        for kind, ids in kinds:
+        for kind in ("started", "progressed", "ended"):
+            ids: tuple[str, ...] = getattr(activity, kind)
             if ids:
                 self.news.setdefault(kind, {}).update(dict.fromkeys(ids))
                 self.wake.set()

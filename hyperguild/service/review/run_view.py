@@ -185,4 +185,8 @@ def _counted(attempts: Sequence[Attempt]) -> str:
     kinds = (("escalate", "refused answer"), ("error", "error"), ("skip", "skipped tier"))
     counts = [(sum(one.verdict == verdict for one in attempts), noun) for verdict, noun in kinds]
     parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return "after " + " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) if parts else ""
+    return (
+        "after " + " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        if parts
+        else ""
+    )

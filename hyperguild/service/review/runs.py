@@ -14,7 +14,7 @@ from hyperguild.review.queue import in_order
 from hyperguild.service.review.desk import desk_of
 from hyperguild.service.review.difference import difference
 from hyperguild.service.review.filters import read_query
-from hyperguild.service.review.listings import CHOICES, known_names
+from hyperguild.service.review.listings import listing
 from hyperguild.service.review.run_view import AttemptView, RunView
 
 MAX_FORM_BYTES = 64 * 1024
@@ -35,13 +35,11 @@ async def run_page(request: Request) -> Response:
     chosen = _chosen(view, request)
     compared = None if chosen is None else difference(chosen[0].attempt.answer, chosen[1].attempt.answer)
     ends = chosen or (view.answered[:1] + view.answered[-1:])
-    return desk.page(
-        request, "run.html", run=view, compared=compared, sides=[one.number for one in ends]
-    )
+    return desk.page(request, "run.html", run=view, compared=compared, sides=[one.number for one in ends])
 
 
 async def queue_page(request: Request) -> Response:
-    """Show the attempt that teaches most of those that the reviewer has not labelled; `?at=3` passes over 3."""
+    """Show the attempt that teaches most of those the reviewer has not labelled; `?at=3` passes over 3."""
     desk = desk_of(request)
     query = read_query(request.query_params)
     candidates = await desk.store.to_review(query.wanted, reviewer=desk.reviewer, limit=CANDIDATES)
@@ -52,17 +50,7 @@ async def queue_page(request: Request) -> Response:
         view = await desk.run(ordered[at].run_id)
         if view is not None:
             attempt = next(one for one in view.attempts if one.attempt.attempt_id == ordered[at].attempt_id)
-    return desk.page(
-        request,
-        "queue.html",
-        query=query,
-        at=at,
-        waiting=len(ordered),
-        run=view,
-        view=attempt,
-        choices=CHOICES,
-        names=await known_names(desk.store),
-    )
+    return await listing(request, "queue.html", query, at=at, waiting=len(ordered), run=view, view=attempt)
 
 
 async def label_attempt(request: Request) -> Response:

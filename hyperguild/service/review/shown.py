@@ -23,7 +23,7 @@ MAX_CHARS = 100_000
 
 
 def environment() -> Environment:
-    """Return the templates' environment: all that is put in is escaped, what cannot be seen is written out."""
+    """Return the templates' environment: what is put in is escaped, and what cannot be seen written out."""
     made = Environment(
         loader=PackageLoader("hyperguild.service.review"),
         autoescape=True,
