@@ -1,4 +1,4 @@
-"""A session log to look back at: runs as a chain of three tiers leaves them, and texts that want to be more."""
+"""A session log to look back at: runs as a chain of tiers leaves them, and texts that want to be more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ SCRIPT = "<script>document.title = 'owned'</script>"
 HOSTILE = (
     f"{SCRIPT}<img src=x onerror=\"document.title='owned'\">\n"
     "[a link](javascript:alert(1)) <a href='javascript:alert(2)'>click</a>\n"
-    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202egnp.exe\u202c nul\x00byte \u200bzero {{ 7 * 7 }} </pre></main>\n"
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202egnp.exe\u202c nul\x00byte \u200bzero"
+    " {{ 7 * 7 }} </pre></main>\n"
 )
 LONG_WORD = "x" * 400
 DIFFERENT = ("def load(path):\n    f = open(path)\n    return f.read()\n", "Nothing to say.\n")
@@ -240,8 +241,8 @@ async def many_runs(path: Path, count: int, seed: int = 7) -> None:
     draw = random.Random(seed)  # noqa: S311  # figures to look at
     now = datetime.now(UTC)
     tasks = {
-        "review": "Review the change to `src/billing/invoice.py`: rounding of VAT per line instead of per invoice.",
-        "commit-message": "Write a commit message for: retry uploads that the proxy cut off, at most three times.",
+        "review": "Review the change to `src/billing/invoice.py`: VAT is rounded per line, not per invoice.",
+        "commit-message": "Write a commit message for: retry cut-off uploads, three times at most.",
         "summarize": "Summarize the minutes of the platform meeting: decisions, owners, dates.",
     }
     async with chronicle(path) as log:
@@ -257,16 +258,15 @@ def _way(draw: random.Random, chain: str) -> list[dict[str, Any]]:
     way: list[dict[str, Any]] = []
     for model in tiers:
         cold = draw.random() < 0.25
-        times = {
+        times: dict[str, Any] = {
             "load_ms": draw.randint(2500, 9000) if cold else None,
             "warm_state": "cold" if cold else "ready",
             "warm_start": not cold,
             "first_token_ms": draw.randint(90, 700),
             "verify_ms": draw.randint(250, 900),
         }
-        spent = draw.randint(900, 9000) + sum(
-            value for name, value in times.items() if name.endswith("_ms") and value
-        )
+        phases = (times["load_ms"] or 0) + times["first_token_ms"] + times["verify_ms"]
+        spent = draw.randint(900, 9000) + phases
         score = min(max(draw.gauss(0.72, 0.2), 0.02), 0.99)
         if draw.random() < 0.05:
             way.append(failed(model, duration_ms=draw.randint(200, 2000)))

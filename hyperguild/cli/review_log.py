@@ -27,7 +27,7 @@ async def open_review(settings: Settings, *, writing: bool = False) -> AsyncGene
     path = settings.db_file()
     if not is_there(path):
         raise UsageError(f"no session log yet at {path}", hint="`hyperguild run` makes it")
-    scrubber = _known_secrets(settings) if writing else Scrubber()
+    scrubber = secrets_of(settings) if writing else Scrubber()
     clock = SystemClock()
     store = await SqliteReviewStore.open(
         path, scrubber=scrubber, clock=clock, ids=system_ids(clock), read_only=not writing
@@ -38,7 +38,7 @@ async def open_review(settings: Settings, *, writing: bool = False) -> AsyncGene
         await store.aclose()
 
 
-def _known_secrets(settings: Settings) -> Scrubber:
+def secrets_of(settings: Settings) -> Scrubber:
     """Return a scrubber that knows the keys of chains.yaml; where there is none, shapes of keys alone."""
     from hyperguild.bootstrap import known_secrets  # noqa: PLC0415  # start-up
 

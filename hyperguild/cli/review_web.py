@@ -6,16 +6,19 @@ import asyncio
 import secrets
 import webbrowser
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.review import SqliteReviewStore
 from hyperguild.bootstrap import system_ids
 from hyperguild.cli.options import Settings
+from hyperguild.cli.review_log import secrets_of
 from hyperguild.cli.streams import say
-from hyperguild.domain.chain import Model
-from hyperguild.domain.secrets import Scrubber
+from hyperguild.config.configuration import Configuration
 from hyperguild.errors import ConfigError
+from hyperguild.review.savings import last_tiers
+from hyperguild.review.tuning import threshold_now
 from hyperguild.service.access import TOKEN, TokenGuard
 from hyperguild.service.review.app import review_app
 from hyperguild.service.serving import address_of, listen, serve
@@ -32,28 +35,39 @@ class WebOptions:
     open_browser: bool = False
 
 
-def serve_review(settings: Settings, options: WebOptions, reviewer: str, scrubber: Scrubber) -> None:
-    """Serve the pages until Ctrl-C; labels are the reviewer's, their notes without what the scrubber knows.
+def serve_review(settings: Settings, options: WebOptions, reviewer: str) -> None:
+    """Serve the pages until Ctrl-C; labels are the reviewer's.
 
     A session log that is not there yet is made. Raises `UsageError` where the address cannot be had, and
     `StoreError`.
     """
-    asyncio.run(_serve(settings, options, reviewer, scrubber))
+    asyncio.run(_serve(settings, options, reviewer))
 
 
-async def _serve(settings: Settings, options: WebOptions, reviewer: str, scrubber: Scrubber) -> None:
+async def _serve(settings: Settings, options: WebOptions, reviewer: str) -> None:
     clock = SystemClock()
     listener = listen(options.host, options.port)
     token = secrets.token_urlsafe(24)
     try:
         store = await SqliteReviewStore.open(
-            settings.db_file(), scrubber=scrubber, clock=clock, ids=system_ids(clock), read_only=False
+            settings.db_file(),
+            scrubber=secrets_of(settings),
+            clock=clock,
+            ids=system_ids(clock),
+            read_only=False,
         )
     except BaseException:
         listener.close()
         raise
     try:
-        app = review_app(store, clock=clock, reviewer=reviewer, last_tiers=_last_tiers(settings))
+        configured = _configuration(settings)
+        app = review_app(
+            store,
+            clock=clock,
+            reviewer=reviewer,
+            last_tiers=last_tiers(configured.chains.values()) if configured else None,
+            now_of=partial(threshold_now, configured) if configured else None,
+        )
         guarded = TokenGuard(app, token=token, command=COMMAND, hosts=[options.host])
         url = f"{address_of(listener, options.host)}/?{TOKEN}={token}"
         await serve(guarded, listener, lambda: _announce(url, options))
@@ -72,14 +86,12 @@ def _announce(url: str, options: WebOptions) -> None:
         say("no browser could be started: open the address above")
 
 
-def _last_tiers(settings: Settings) -> dict[str, Model]:
-    """Return the last tier's model of each chain; none where chains.yaml cannot be read."""
+def _configuration(settings: Settings) -> Configuration | None:
+    """Return chains.yaml, or None where it cannot be read: then prices and thresholds on record must do."""
     try:
-        chains = settings.load(trusted=False).chains
+        return settings.load(trusted=False)
     except ConfigError:
-        # The pages show the log; only what was saved cannot be told by listed prices.
-        return {}
-    return {name: chain.tiers[-1].model for name, chain in chains.items()}
+        return None
 
 
 def _is_loopback(host: str) -> bool:

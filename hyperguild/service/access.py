@@ -91,7 +91,7 @@ class TokenGuard:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             answer = self._refusal_or_welcome(Request(scope))
-            await (self._app if answer is None else answer)(scope, receive, send)
+            await (self._app if answer is None else SafeHeaders(answer))(scope, receive, send)
 
     def _refusal_or_welcome(self, request: Request) -> Response | None:
         """Return what is answered in the application's place; None where it answers itself."""

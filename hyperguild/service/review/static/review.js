@@ -170,6 +170,7 @@ function listen() {
   if (source || !live()?.dataset.live) return;
   source = new EventSource(document.body.dataset.events);
   source.onmessage = hear;
+  source.onopen = refresh; // what happened before anybody listened
 }
 
 function rest() {
@@ -183,7 +184,6 @@ document.addEventListener("visibilitychange", () => {
     rest();
   } else if (live()?.dataset.live) {
     listen();
-    refresh();
   }
 });
 addEventListener("pagehide", rest);
