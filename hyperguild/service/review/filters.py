@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import get_args
 from urllib.parse import urlencode
 
@@ -87,7 +87,7 @@ def read_query(params: QueryParams) -> Query:
     if "since" in given:
         fields["since"] = _day(given["since"], "since")
     if "until" in given:  # the day itself is meant, too
-        fields["until"] = _day(given["until"], "until") + timedelta(days=1)
+        fields["until"] = _day(given["until"], "until", days=1)
     fields |= {"text": given.get("text", ""), "session_id": given.get("session")}
     kept = {name: params[name] for name in _KEPT if params.get(name)}
     try:
@@ -111,9 +111,10 @@ def _number(value: str, name: str) -> float:
     return number
 
 
-def _day(value: str, name: str) -> datetime:
-    """Return when the day begins, in the time zone of this machine."""
+def _day(value: str, name: str, days: int = 0) -> datetime:
+    """Return when the day begins, or one so many days later, in the time zone of this machine."""
     try:
-        return datetime.strptime(value, "%Y-%m-%d").astimezone()  # local time is meant
+        day = datetime.strptime(value, "%Y-%m-%d")  # noqa: DTZ007  # local time is meant
+        return (day + timedelta(days=days)).astimezone()
     except (ValueError, OverflowError):
         raise UsageError(f'{name}: "{value}" is no date, as 2026-01-31') from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,8 +23,12 @@ MAX_CHARS = 100_000
 """Of one text on a page; browsers lay out more only slowly. The terminal shows it whole."""
 
 
+@cache
 def environment() -> Environment:
-    """Return the templates' environment: what is put in is escaped, and what cannot be seen written out."""
+    """Return the templates' environment: what is put in is escaped, and what cannot be seen written out.
+
+    There is one: to compile the templates takes longer than all else that a page does.
+    """
     made = Environment(
         loader=PackageLoader("hyperguild.service.review"),
         autoescape=True,
