@@ -176,7 +176,7 @@ async def test_a_search_marks_what_it_found(opened: Opened, runs: dict[str, RunR
 
 
 async def test_pages_follow_each_other_and_hold_every_run_once(tmp_path: Path) -> None:
-    await many_runs(tmp_path / "many.db", 120)
+    await many_runs(tmp_path / "many.db", 60)
     seen: list[str] = []
     async with review_store(tmp_path / "many.db") as store:
         app = review_app(store, clock=SystemClock(), reviewer="ann")
@@ -190,7 +190,7 @@ async def test_pages_follow_each_other_and_hold_every_run_once(tmp_path: Path) -
                     break
                 where = html.unescape(more[1])
             assert "data-live" not in page  # only the first page shows what is new
-    assert len(seen) == len(set(seen)) == 120
+    assert len(seen) == len(set(seen)) == 60
     assert seen == sorted(seen, reverse=True)
 
 
