@@ -41,8 +41,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket, host: str) -> str:
-    """Return where a browser finds it: `http://HOST:PORT`."""
-    shown = f"[{host}]" if ":" in host else host
+    """Return where a browser on this machine finds it: `http://HOST:PORT`."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # every address, so this one
+    shown = f"[{shown}]" if ":" in shown else shown
     return f"http://{shown}:{listener.getsockname()[1]}"
 
 

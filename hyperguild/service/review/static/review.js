@@ -32,6 +32,7 @@ async function replaceLive(response) {
   const focused = old.contains(document.activeElement) ? pathTo(document.activeElement) : null;
   old.replaceWith(document.adoptNode(fresh));
   document.title = made.title;
+  if (!same && fresh.getBoundingClientRect().top < 0) fresh.scrollIntoView();
   if (focused) (focused() ?? document.querySelector("#live [data-item]"))?.focus({ preventScroll: same });
 }
 
