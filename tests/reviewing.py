@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.store.review import SqliteReviewStore
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
-from hyperguild.bootstrap import system_ids
 from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.records import Attempt, CheckResult, ErrorInfo, JudgeUse, RunResult, RunStart, Step

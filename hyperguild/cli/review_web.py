@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
-from hyperguild.adapters.clock import SystemClock
+from hyperguild.adapters.clock import SystemClock, system_ids
 from hyperguild.adapters.store.review import SqliteReviewStore
-from hyperguild.bootstrap import system_ids
 from hyperguild.cli.options import Settings
 from hyperguild.cli.review_log import secrets_of
 from hyperguild.cli.streams import say

@@ -198,9 +198,9 @@ def test_every_page_fits_a_telephone_and_keeps_nobody_out(
     narrow = context.new_page()
     narrow.set_default_timeout(WAIT_MS)
     run = f"/runs/{runs['hostile'].run_id}?from=1&to=2"
-    pages = ["/?status=accepted", run, "/review", "/statistics?by=model&days=all", "/calibration"]
+    pages = ["/?status=accepted", run, "/statistics?by=model&days=all", "/calibration"]
     faults: list[str] = []
-    for place in [*pages, "/sessions", "/?text=fine"]:
+    for place in [*pages, "/review", "/sessions", "/?text=fine"]:
         narrow.goto(f"{served.origin}{place}")
         width = narrow.evaluate("document.documentElement.scrollWidth")
         if width > 400:
