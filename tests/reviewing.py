@@ -6,8 +6,8 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def _result(
 
 
 @asynccontextmanager
-async def chronicle(path: Path) -> Any:
+async def chronicle(path: Path) -> AsyncGenerator[Chronicle, None]:
     """Open a log to write runs into, as a process that runs skills does."""
     store = await SqliteSessionStore.open(path, scrubber=Scrubber(), log=LogPolicy(), clock=SystemClock())
     try:
@@ -193,17 +193,13 @@ async def chronicle(path: Path) -> Any:
         await store.aclose()
 
 
-def review_store(path: Path) -> AbstractAsyncContextManager[SqliteReviewStore]:
-    """Open a log to look back at, and to label."""
-    return _review_store(path)
-
-
 @asynccontextmanager
-async def _review_store(path: Path) -> Any:
+async def review_store(
+    path: Path, kind: type[SqliteReviewStore] = SqliteReviewStore
+) -> AsyncGenerator[SqliteReviewStore, None]:
+    """Open a log to look back at, and to label."""
     clock = SystemClock()
-    store = await SqliteReviewStore.open(
-        path, scrubber=Scrubber(), clock=clock, ids=system_ids(clock), read_only=False
-    )
+    store = await kind.open(path, scrubber=Scrubber(), clock=clock, ids=system_ids(clock), read_only=False)
     try:
         yield store
     finally:

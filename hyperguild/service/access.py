@@ -80,7 +80,7 @@ class TokenGuard:
     """
 
     def __init__(self, app: ASGIApp, *, token: str, command: str, hosts: Iterable[str] = ()) -> None:
-        self._app = app
+        self._app = SafeHeaders(app)
         self._token = token
         self._command = command
         self._hosts = frozenset(host.lower() for host in ("localhost", *hosts))

@@ -57,7 +57,7 @@ def review_app(
             Route("/static/{name}", _static, methods=["GET"]),
         ],
         middleware=[Middleware(SafeHeaders), Middleware(SameOrigin)],
-        exception_handlers={HTTPException: _refused, HyperguildError: _failed},
+        exception_handlers={HTTPException: _refused, HyperguildError: _failed, Exception: _broken},
     )
     app.state.desk = Desk(
         store, clock, reviewer, environment(), LiveFeed(store, clock), last_tiers or {}, now_of
@@ -80,6 +80,12 @@ async def _static(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     return desk_of(request).page(request, "error.html", error.status_code, message=error.detail, hint=None)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Tell of a fault of ours in one line; it is raised on, for the server to log."""
+    message = f"internal error: {type(error).__name__}: {error}"
+    return desk_of(request).page(request, "error.html", 500, message=message, hint=None)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

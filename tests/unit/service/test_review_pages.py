@@ -17,6 +17,8 @@ from starlette.routing import Mount
 from hyperguild.adapters.clock import SystemClock
 from hyperguild.adapters.store.review import SqliteReviewStore
 from hyperguild.domain.records import RunResult
+from hyperguild.domain.review import Page, RunRow
+from hyperguild.service.access import SAFE_HEADERS, TokenGuard
 from hyperguild.service.review.app import review_app
 
 ORIGIN = "http://127.0.0.1:8000"
@@ -330,6 +332,26 @@ async def test_a_log_without_runs_says_how_to_begin(tmp_path: Path) -> None:
                 page = await client.get(where)
                 assert page.status_code == 200, where
                 assert 'class="empty"' in page.text, where
+
+
+class FaultyStore(SqliteReviewStore):
+    """A store with a fault that nobody foresaw."""
+
+    async def runs(self, *_: object, **__: object) -> Page[RunRow]:
+        raise ZeroDivisionError("of <ours>")
+
+
+async def test_a_fault_of_ours_is_told_in_one_line(tmp_path: Path) -> None:
+    async with review_store(tmp_path / "log.db", FaultyStore) as store:
+        app = TokenGuard(
+            review_app(store, clock=SystemClock(), reviewer="ann"), token="t", command="the command"
+        )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, follow_redirects=True) as client:
+            page = await client.get("/?token=t")
+    assert page.status_code == 500
+    assert "internal error: ZeroDivisionError: of <ours>" in text_of(page)
+    assert SAFE_HEADERS.items() <= dict(page.headers).items()
 
 
 async def test_a_log_that_cannot_be_read_is_told_in_words(tmp_path: Path) -> None:
