@@ -54,7 +54,10 @@ class Chronicle:
         at: datetime | None = None,
         status: str | None = None,
     ) -> RunResult:
-        """Record a run of these attempts; a status of `running` leaves it under way."""
+        """Record a run of these attempts; a status of `running` leaves it under way.
+
+        `said` of an attempt are messages before its answer.
+        """
         began = (at or datetime.now(UTC)).replace(microsecond=0)
         ids = backdated(began)
         run_id, session_id = ids.new_id(), ids.new_id()
@@ -72,11 +75,13 @@ class Chronicle:
         )
         recorded: list[Attempt] = []
         begin = began
-        for position, fields in enumerate(attempts):
+        for position, given in enumerate(attempts):
+            fields = dict(given)
+            said = fields.pop("said", ())
             attempt = made_attempt(ids, position, begin, fields)
             begin += timedelta(milliseconds=attempt.duration_ms)
             recorded.append(attempt)
-            steps = [] if attempt.verdict == "skip" else [_step(ids, attempt, skill, task)]
+            steps = [] if attempt.verdict == "skip" else [_step(ids, attempt, (skill, task), said)]
             await self._store.record_attempt(run_id, attempt, steps)
         result = _result(run_id, session_id, (skill, chain), recorded, status)
         if status != "running":
@@ -142,14 +147,15 @@ def failed(model: str = "phi4", **fields: Any) -> dict[str, Any]:
     return {"model": model, "error": error, "usage": Usage(), "retries": 2, **gone, **fields}
 
 
-def _step(ids: Uuid7Source, attempt: Attempt, skill: str, task: str) -> Step:
-    texts = (("system", f"You are the skill {skill}."), ("user", task), ("assistant", attempt.answer))
+def _step(ids: Uuid7Source, attempt: Attempt, asked: tuple[str, str], said: Sequence[dict[str, Any]]) -> Step:
+    prompt = (("system", f"You are the skill {asked[0]}."), ("user", asked[1]))
+    answer = {"role": "assistant", "content": attempt.answer}
     return Step(
         step_id=ids.new_id(),
         attempt_id=attempt.attempt_id,
         position=0,
         model=attempt.model,
-        messages=tuple({"role": role, "content": text} for role, text in texts),
+        messages=(*({"role": role, "content": text} for role, text in prompt), *said, answer),
         usage=attempt.usage,
         duration_ms=attempt.duration_ms,
         created_at=attempt.started_at or datetime.now(UTC),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from reviewing import FEEDBACK, many_runs, review_store, small_log
+from reviewing import FEEDBACK, SCRIPT, chronicle, many_runs, refused, review_store, small_log
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -322,6 +322,36 @@ async def test_links_lead_to_where_the_pages_are_mounted(opened: Opened, runs: d
     assert all(link.startswith("/log/") for link in links)
     assert given.headers["location"].startswith("/log/runs/")
     assert style.headers["content-type"].startswith("text/css")
+
+
+async def test_a_run_under_way_shows_what_its_attempts_called(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    calls = [
+        {"id": "1", "name": "read_file", "arguments": {"path": "<script>a</script>\u202e"}},
+        {"id": "2", "name": "shell", "arguments": None, "raw": "{<script>", "fault": "no JSON"},
+    ]
+    said = [
+        {"role": "assistant", "content": "", "tool_calls": calls, "reasoning": "I look <script> first."},
+        {"role": "tool", "content": SCRIPT, "tool_call_id": "1", "name": "read_file", "is_error": False},
+    ]
+    async with chronicle(path) as log:
+        run = await log.run([refused(said=said)], status="running")
+        async with review_store(path) as store:
+            app = review_app(store, clock=SystemClock(), reviewer="ann")
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN) as client:
+                page = await client.get(f"/runs/{run.run_id}")
+                listed = await client.get("/?status=running")
+    only_text(page.text)
+    assert f'id="run-{run.run_id}"' in listed.text
+    told = text_of(page)
+    assert "still going on; what is finished by now." in told
+    assert "Time under way" in told
+    assert "1 step with tool calls" in told
+    assert "calls read_file path=<script>a</script>" in told
+    assert "calls shell {<script>" in told
+    assert "result of read_file" in told
+    assert "I look <script> first." in told
+    assert SCRIPT in told
 
 
 async def test_a_log_without_runs_says_how_to_begin(tmp_path: Path) -> None:
