@@ -13,7 +13,6 @@ from hyperguild.adapters.embedded.process import ServerProcess
 from hyperguild.adapters.embedded.spec import ServerSpec
 from hyperguild.cli.execution import Output, Series, execute_series
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import dollars
 from hyperguild.cli.streams import say
 from hyperguild.cli.view import MARKS
 from hyperguild.config.loader import load_config
@@ -21,6 +20,7 @@ from hyperguild.domain.chain import Chain
 from hyperguild.domain.records import Attempt, RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.task import Task
+from hyperguild.domain.telling import dollars
 from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import total_cost_usd
 from hyperguild.errors import ModelError, ModelTimeoutError

@@ -10,7 +10,6 @@ from rich.cells import cell_len
 
 from hyperguild.adapters.embedded.spec import spec_of
 from hyperguild.bootstrap import open_guild
-from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Chain, Model, Tier
@@ -19,6 +18,7 @@ from hyperguild.domain.records import WarmState
 from hyperguild.domain.redaction import RedactionPolicy
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.domain.telling import dollars
 from hyperguild.domain.usage import Price
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.decide import Situation, obstacle, worst_cost_usd

@@ -18,11 +18,11 @@ from hyperguild.adapters.embedded.keeper_client import (
 from hyperguild.adapters.embedded.keeper_wire import HeldModel, KeeperStatus, terms_of
 from hyperguild.adapters.embedded.location import KeeperFolder, keeper_folder
 from hyperguild.adapters.embedded.spec import spec_of
-from hyperguild.cli.output import seconds
 from hyperguild.cli.page import Page
 from hyperguild.config.configuration import Configuration
 from hyperguild.domain.chain import Model
 from hyperguild.domain.records import WarmState
+from hyperguild.domain.telling import seconds
 from hyperguild.domain.text import one_line
 from hyperguild.errors import ModelError
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperguild.cli.options import Settings
-from hyperguild.cli.progress import outcome
 from hyperguild.cli.review_log import open_review
 from hyperguild.cli.session_table import SUFFIX
+from hyperguild.domain.outcomes import outcome
 from hyperguild.domain.records import Attempt
 from hyperguild.domain.review import Label, LabelState, LabelValue, consensus
 from hyperguild.domain.text import one_line

@@ -12,27 +12,6 @@ from hyperguild.cli.streams import say
 from hyperguild.domain.text import cleaned, revealed
 
 
-def seconds(ms: int | None) -> str:
-    """Return milliseconds as a person reads them: `340 ms`, `2.1 s`, `3 min 20 s`; a dash for None."""
-    if ms is None:
-        return "–"
-    if ms < 1000:
-        return f"{ms} ms"
-    if ms < 120_000:
-        return f"{ms / 1000:.1f} s"
-    minutes, rest = divmod(round(ms / 1000), 60)
-    return f"{minutes} min {rest} s"
-
-
-def dollars(cost_usd: float | None) -> str:
-    """Return a cost: `$0` for nothing, four digits for less than a dollar, `unknown` for None."""
-    if cost_usd is None:
-        return "cost unknown"
-    if cost_usd == 0:
-        return "$0"
-    return f"${cost_usd:.4f}" if cost_usd < 1 else f"${cost_usd:.2f}"
-
-
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """Return the value as JSON, characters as they are but those that a terminal would act on."""
     # `json.dumps` leaves some that a terminal acts on; lines stay lines for every reader.

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hyperguild.cli.delegated import DelegatedRuns, call_in_words
-from hyperguild.cli.output import dollars, seconds
 from hyperguild.domain.events import (
     AnswerDelta,
     AttemptFinished,
@@ -26,23 +25,12 @@ from hyperguild.domain.events import (
     VerdictGiven,
 )
 from hyperguild.domain.records import Attempt, RunResult
+from hyperguild.domain.telling import dollars, seconds
 from hyperguild.domain.text import one_line
 from hyperguild.skills.tool_names import DELEGATE
 
 CALL_CHARS = 60
 """Of a call in the live view."""
-
-CAUSES = {
-    "max_steps": "out of steps",
-    "repetition": "stopped: it repeated itself",
-    "greeting": "stopped: it greeted instead of answering",
-    "patch_spiral": "stopped: its edits kept failing",
-    "repeated_call": "stopped: it called the same tool again and again",
-    "rejected": "refused by the judge",
-    "check_failed": "refused by a check",
-    "verifier_error": "no verdict could be had",
-    "truncated": "cut off",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +123,6 @@ def call_text(arguments: Mapping[str, Any] | None) -> str:
         if isinstance(given.get(name), str):
             return one_line(str(given[name]), CALL_CHARS)
     return one_line(json.dumps(given, ensure_ascii=False), CALL_CHARS) if given else ""
-
-
-def outcome(attempt: Attempt) -> str:
-    """Return what became of an attempt, in a few words."""
-    if attempt.verdict == "accept":
-        return "accepted" if attempt.score is None else f"accepted, score {attempt.score:.2f}"
-    if attempt.error is not None:
-        return f"error: {attempt.error.kind}"
-    if attempt.verdict == "skip":
-        return f"skipped: {attempt.cause}"
-    text = CAUSES.get(str(attempt.cause), str(attempt.cause))
-    return text if attempt.score is None else f"{text}, score {attempt.score:.2f}"
-
-
-def reason(attempt: Attempt) -> str:
-    """Return why an attempt was not accepted: the error, the verifier's feedback, or why it was skipped."""
-    return attempt.error.message if attempt.error is not None else attempt.feedback
 
 
 def times(attempt: Attempt) -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hyperguild.cli.page import Page
-from hyperguild.cli.progress import outcome, reason
 from hyperguild.cli.session_page import fill_labels
 from hyperguild.cli.session_table import SUFFIX
 from hyperguild.cli.view import COLOURS, MARKS
-from hyperguild.cli.when import ago
+from hyperguild.domain.outcomes import outcome, reason
 from hyperguild.domain.records import Attempt, StoredRun
 from hyperguild.domain.review import Label
+from hyperguild.domain.telling import ago
 from hyperguild.domain.text import cleaned
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from hyperguild.cli.page import Page, Part
 from hyperguild.cli.session_table import SUFFIX
-from hyperguild.cli.when import ago
 from hyperguild.domain.review import Hit
+from hyperguild.domain.telling import ago
 from hyperguild.domain.text import cleaned
 
 FOUND = "bold yellow"

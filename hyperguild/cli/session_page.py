@@ -11,17 +11,18 @@ from typing import Any
 from rich.cells import cell_len
 
 from hyperguild.cli.log_reading import Selection
-from hyperguild.cli.output import dollars, seconds
 from hyperguild.cli.page import Page, Part
-from hyperguild.cli.progress import outcome, reason
-from hyperguild.cli.step_page import call_line, fill_steps, message_title
-from hyperguild.cli.timeline import GLYPHS, NAMES, STYLES, bar, longest_ms, phases, phases_used
+from hyperguild.cli.step_page import fill_steps
+from hyperguild.cli.timeline import GLYPHS, STYLES, bar
 from hyperguild.cli.tool_files import going_on_arguments
 from hyperguild.cli.view import COLOURS, MARKS
-from hyperguild.cli.when import ago, local_time
+from hyperguild.domain.message_lines import call_line, message_title
+from hyperguild.domain.outcomes import ENDINGS, outcome, reason
+from hyperguild.domain.phases import NAMES, longest_ms, phases, phases_used
 from hyperguild.domain.records import Attempt, RunResult, RunStatus, Step, StoredRun
 from hyperguild.domain.review import Label, LabelState, current_labels
 from hyperguild.domain.secrets import placeholders
+from hyperguild.domain.telling import ago, dollars, local_time, seconds
 from hyperguild.domain.text import cleaned, one_line
 from hyperguild.domain.usage import Usage
 from hyperguild.errors import UsageError
@@ -39,17 +40,6 @@ STATUS_STYLES: dict[RunStatus, str] = {
 }
 
 LABEL_STYLES: dict[LabelState, str] = {"good": "green", "bad": "red", "disputed": "yellow"}
-
-ENDINGS: dict[RunStatus, str] = {
-    "exhausted": "no tier gave an answer that was accepted",
-    "best_effort": "no tier was accepted; this is the best refused answer",
-    "budget_exceeded": "the budget or the deadline was spent",
-    "cancelled": "stopped from outside",
-    "running": "still going on; what is finished by now:",
-    "interrupted": "its process ended before the run did; what was finished by then:",
-    "awaiting_tools": "waits for tool results",
-}
-"""What a status other than `accepted` means."""
 
 Labels = Mapping[str, Sequence[Label]]
 """All that was ever said of attempts, by attempt id, oldest first."""

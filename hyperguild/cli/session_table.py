@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from hyperguild.cli.output import dollars, seconds
 from hyperguild.cli.page import Part
-from hyperguild.cli.progress import CAUSES
 from hyperguild.cli.session_page import LABEL_STYLES, STATUS_STYLES
 from hyperguild.cli.table import Table
 from hyperguild.cli.view import COLOURS, MARKS
-from hyperguild.cli.when import ago
+from hyperguild.domain.outcomes import CAUSES
 from hyperguild.domain.records import SessionSummary
 from hyperguild.domain.review import AttemptRow, RunRow
+from hyperguild.domain.telling import ago, dollars, seconds
 from hyperguild.domain.text import one_line
 
 SUFFIX = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.cells import cell_len
 
 from hyperguild.cli.number_table import NumberTable, fill_numbers, percent, short_count, short_time
-from hyperguild.cli.output import dollars
 from hyperguild.cli.page import Page, Part
+from hyperguild.domain.telling import dollars
 from hyperguild.domain.text import one_line
 from hyperguild.review.savings import Saved
 from hyperguild.review.statistics import Group, Statistics

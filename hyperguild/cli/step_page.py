@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
-from hyperguild.cli.output import seconds
 from hyperguild.cli.page import Page
+from hyperguild.domain.message_lines import CALL_CHARS, call_line, message_title, prompt_length
 from hyperguild.domain.records import Step, StoredRun
+from hyperguild.domain.telling import seconds
 from hyperguild.domain.text import cleaned, clipped, one_line
 
 SHOWN_LINES = 6
 SHOWN_CHARS = 600
-CALL_CHARS = 240
 
 
 def fill_steps(page: Page, stored: StoredRun, *, whole: bool) -> None:
@@ -31,27 +30,6 @@ def fill_steps(page: Page, stored: StoredRun, *, whole: bool) -> None:
         _step(page, step, whole=whole)
 
 
-def message_title(message: dict[str, Any]) -> str:
-    """Return whose message it is: its role, or the tool whose result it is."""
-    role = str(message.get("role", "unknown role"))
-    if role != "tool":
-        return role
-    what = "error" if message.get("is_error") else "result"
-    return f"{what} of {one_line(str(message.get('name', 'a tool')), 60)}"
-
-
-def call_line(call: dict[str, Any]) -> str:
-    """Return a call on one line: the tool, and what it is called with."""
-    arguments = call.get("arguments")
-    if arguments is None:
-        return f"{call.get('name')} {one_line(str(call.get('raw', '')), CALL_CHARS)}"
-    given = " ".join(
-        f"{name}={one_line(value if isinstance(value, str) else json.dumps(value), 120)}"
-        for name, value in arguments.items()
-    )
-    return one_line(f"{call.get('name')} {given}", CALL_CHARS)
-
-
 def _step(page: Page, step: Step, *, whole: bool) -> None:
     used = f"{step.usage.input_tokens:,} → {step.usage.output_tokens:,} tokens"
     kind = f"step {step.position + 1}" if step.kind == "step" else step.kind
@@ -59,17 +37,9 @@ def _step(page: Page, step: Step, *, whole: bool) -> None:
     page.add((kind, "bold"), (f"  {seconds(step.duration_ms)} · {used}", "dim"))
     messages = step.messages
     if step.anew:  # the prompt is the task and what came before: --attempt shows it
-        messages = messages[_prompt_length(messages) :]
+        messages = messages[prompt_length(messages) :]
     for message in messages:
         _said(page, message, whole=whole)
-
-
-def _prompt_length(messages: tuple[dict[str, Any], ...]) -> int:
-    """Return how many messages come before the model's first own one."""
-    for place, message in enumerate(messages):
-        if message.get("role") in {"assistant", "tool"}:
-            return place
-    return len(messages)
 
 
 def _said(page: Page, message: dict[str, Any], *, whole: bool) -> None:

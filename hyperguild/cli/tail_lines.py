@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 
 from hyperguild.cli.following import Happening, Tell
-from hyperguild.cli.output import dollars, json_text, seconds
+from hyperguild.cli.output import json_text
 from hyperguild.cli.page import Page, Part, joined
-from hyperguild.cli.progress import outcome
 from hyperguild.cli.session_page import STATUS_STYLES
 from hyperguild.cli.session_table import SUFFIX
 from hyperguild.cli.view import COLOURS, MARKS
+from hyperguild.domain.outcomes import outcome
 from hyperguild.domain.records import Attempt, StoredRun
+from hyperguild.domain.telling import dollars, seconds
 from hyperguild.domain.text import one_line
 
 TASK_CHARS = 200

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from hyperguild.cli.delegated import DelegatedRuns
-from hyperguild.cli.output import flat, seconds
-from hyperguild.cli.progress import Progress, Row, call_line, outcome, reason, summary, times
+from hyperguild.cli.output import flat
+from hyperguild.cli.progress import Progress, Row, call_line, summary, times
 from hyperguild.domain.events import (
     AttemptFinished,
     AttemptStarted,
@@ -24,6 +24,8 @@ from hyperguild.domain.events import (
     ToolReturned,
     Warned,
 )
+from hyperguild.domain.outcomes import outcome, reason
+from hyperguild.domain.telling import seconds
 from hyperguild.domain.text import one_line
 
 if TYPE_CHECKING:

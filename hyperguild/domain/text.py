@@ -48,6 +48,16 @@ def revealed(text: str) -> str:
     return _UNSEEN.sub(_escape, text)
 
 
+def revealed_parts(text: str) -> list[str]:
+    """Return what `revealed` does in parts: 0, 2, 4 … are text as it is, 1, 3, 5 … were written otherwise."""
+    parts: list[str] = []
+    end = 0
+    for match in _UNSEEN.finditer(text):
+        parts += [text[end : match.start()], _escape(match)]
+        end = match.end()
+    return [*parts, text[end:]]
+
+
 def _escape(match: re.Match[str]) -> str:
     units = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

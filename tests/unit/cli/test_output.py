@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.cli.output import dollars, json_text, seconds
+from hyperguild.cli.output import json_text
+from hyperguild.domain.telling import dollars, seconds
 from hyperguild.domain.text import cleaned, one_line, revealed
 
 FORBIDDEN = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\t", "\n"} | set(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders import attempt
 
-from hyperguild.cli.progress import Progress, outcome, reason, summary, times
+from hyperguild.cli.progress import Progress, summary, times
 from hyperguild.domain.events import (
     AnswerDelta,
     AttemptFinished,
@@ -22,6 +22,7 @@ from hyperguild.domain.events import (
     ThoughtDelta,
     VerdictGiven,
 )
+from hyperguild.domain.outcomes import outcome, reason
 from hyperguild.domain.records import Attempt, CheckResult, ErrorInfo, RunResult
 from hyperguild.domain.usage import Usage
 

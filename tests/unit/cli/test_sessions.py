@@ -14,11 +14,11 @@ from rich.cells import cell_len
 from session_log import FEEDBACK, HOSTILE, NOW, Log
 
 from hyperguild.cli.main import run_command_line
-from hyperguild.cli.when import ago
 from hyperguild.domain.records import (
     CheckResult,
     ErrorInfo,
 )
+from hyperguild.domain.telling import ago
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hyperguild.cli.page import Page
-from hyperguild.cli.step_page import call_line, fill_steps, message_title
+from hyperguild.cli.step_page import fill_steps
+from hyperguild.domain.message_lines import call_line, message_title
 from hyperguild.domain.records import RunResult, Step, StoredRun
 from hyperguild.domain.usage import Usage
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperguild.cli.timeline import Phase, bar, longest_ms, phases, phases_used
+from hyperguild.cli.timeline import bar
+from hyperguild.domain.phases import Phase, longest_ms, phases, phases_used
 from hyperguild.domain.records import Attempt, ErrorInfo
 
 

@@ -1,0 +1,1 @@
+"""What hyperguild serves over HTTP."""

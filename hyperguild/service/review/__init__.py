@@ -1,0 +1,1 @@
+"""Pages to look back at the session log, judge and learn from it; over the ReviewStore port."""

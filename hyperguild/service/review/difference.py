@@ -1,0 +1,106 @@
+"""The difference of two answers: lines, and within changed lines words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Literal
+
+MAX_LINES = 1500
+MAX_WORDS = 600
+"""Beyond these difflib takes too long: it compares each with each."""
+
+CONTEXT_LINES = 3
+
+Kind = Literal["same", "less", "more", "fold"]
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A line of a difference. `parts` alternates between text in both and text in this one alone.
+
+    Of a `fold`, lines that are in both and left out, `parts` is empty and `folded` says how many.
+    """
+
+    kind: Kind
+    parts: tuple[str, ...] = ()
+    folded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two texts compared. `cut`: only the first `MAX_LINES` lines of each were."""
+
+    lines: tuple[DiffLine, ...]
+    cut: bool
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the texts, as far as they were compared, are the same."""
+        return all(line.kind in {"same", "fold"} for line in self.lines)
+
+
+def difference(old: str, new: str) -> Difference:
+    """Compare two texts line by line."""
+    before, after = _split(old), _split(new)
+    lines: list[DiffLine] = []
+    matcher = SequenceMatcher(None, before[:MAX_LINES], after[:MAX_LINES], autojunk=False)
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        if tag == "equal":
+            first, last = i1 == 0 and j1 == 0, i2 == min(len(before), MAX_LINES)
+            lines += _folded(before[i1:i2], first=first, last=last)
+        else:
+            lines += _changed(before[i1:i2], after[j1:j2])
+    return Difference(tuple(lines), max(len(before), len(after)) > MAX_LINES)
+
+
+def _split(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").split("\n")
+
+
+def _folded(same: Sequence[str], *, first: bool, last: bool) -> list[DiffLine]:
+    """Return lines of both, without those that are far from any change."""
+    head = 0 if first else CONTEXT_LINES
+    tail = 0 if last else CONTEXT_LINES
+    left_out = len(same) - head - tail
+    lines = [DiffLine("same", (line,)) for line in same]
+    if left_out < 2:
+        return lines
+    return [*lines[:head], DiffLine("fold", folded=left_out), *lines[len(lines) - tail :]]
+
+
+def _changed(less: Sequence[str], more: Sequence[str]) -> list[DiffLine]:
+    """Return lines of one text alone; where they stand against each other one by one, with their words."""
+    if len(less) != len(more):
+        return [DiffLine("less", ("", line)) for line in less] + [
+            DiffLine("more", ("", line)) for line in more
+        ]
+    pairs = [_words(old, new) for old, new in zip(less, more, strict=True)]
+    return [DiffLine("less", old) for old, _ in pairs] + [DiffLine("more", new) for _, new in pairs]
+
+
+def _words(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    before, after = _WORDS.findall(old), _WORDS.findall(new)
+    if max(len(before), len(after)) > MAX_WORDS:
+        return ("", old), ("", new)
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    if matcher.ratio() < 0.3:  # hardly the same line: single words in common would only distract
+        return ("", old), ("", new)
+    sides: tuple[list[str], list[str]] = ([""], [""])
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        for side, piece in zip(sides, ("".join(before[i1:i2]), "".join(after[j1:j2])), strict=True):
+            _append(side, piece, changed=tag != "equal")
+    return tuple(sides[0]), tuple(sides[1])
+
+
+def _append(side: list[str], piece: str, *, changed: bool) -> None:
+    """Add a piece to parts that alternate, beginning with one of both."""
+    if not piece:
+        return
+    if (len(side) % 2 == 0) == changed:
+        side[-1] += piece
+    else:
+        side.append(piece)
