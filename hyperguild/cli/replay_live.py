@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hyperguild.adapters.store.sqlite import SqliteSessionStore
 from hyperguild.bootstrap import OpenGuild, open_guild
 from hyperguild.cli.options import Settings
-from hyperguild.cli.output import dollars, flat
+from hyperguild.cli.output import flat
 from hyperguild.cli.sinks import Fan
 from hyperguild.cli.streams import say
 from hyperguild.config.configuration import Configuration
@@ -18,6 +18,7 @@ from hyperguild.domain.records import RunError, RunResult
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import Scrubber
 from hyperguild.domain.task import Task
+from hyperguild.domain.telling import dollars
 from hyperguild.domain.text import one_line
 from hyperguild.domain.usage import estimate_tokens
 from hyperguild.errors import UsageError

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from hyperguild.cli.output import dollars, seconds
 from hyperguild.cli.page import Page
+from hyperguild.domain.telling import dollars, seconds
 from hyperguild.review.estimates import Estimate
 from hyperguild.review.figures import ChainFigures, Differences, Missing
 
