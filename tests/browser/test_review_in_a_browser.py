@@ -73,8 +73,8 @@ def served(runs: dict[str, Any]) -> Generator[Served, None, None]:
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser, None, None]:
     with sync_playwright() as playwright:
-        # Its own sandbox does not start as root, or within another; the pages are ours.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        # Its own sandbox does not start as root, or within another; the pages are ours. Nobody looks: no GPU.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
 
