@@ -63,13 +63,17 @@ def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool
         failure = run_simulated(settings, output)
     else:
         failure = run_real(settings, date, output)
-    click.echo(f"\nWhy it went so: {_sessions_command(settings)}", err=True)
+    command = _command(settings)
+    told = {"Why it went so": ["sessions", "show", "last"], "In the browser": ["review", "--web", "--open"]}
+    click.echo("", err=True)
+    for what, words in told.items():
+        click.echo(f"{what}: {shlex.join([*command, *words])}", err=True)
     if failure is not None:
         raise failure
 
 
-def _sessions_command(settings: Settings) -> str:
-    """Return the command that shows these runs, as it must be typed here."""
+def _command(settings: Settings) -> list[str]:
+    """Return the beginning of a command that looks at these runs, as it must be typed here."""
     import shutil  # noqa: PLC0415  # start-up
     import sys  # noqa: PLC0415
 
@@ -83,7 +87,7 @@ def _sessions_command(settings: Settings) -> str:
         words = [sys.executable, "-m", "hyperguild"]
     if settings.db is not None:
         words += ["--db", str(settings.db)]
-    return shlex.join([*words, "sessions", "show", "last"])
+    return words
 
 
 def _short(program: Path) -> str:
