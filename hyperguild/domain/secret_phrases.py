@@ -13,7 +13,8 @@ WORDS_MIN = 4
 WORDS_MAX = 12
 
 _WORD = lazy(r"[a-z]{3,12}")
-_SAID = lazy(r"(?:[a-z]{3,12}[ \t]){3,11}+[a-z]{3,12}(?=[ \t\r]{0,16}(?:\n|\Z|\\[nr]))")
+_SAID = lazy(r"[a-z]{3,12}(?:[ \t][a-z]{3,12}){3,11}+(?=[ \t\r]{0,16}(?:\n|\Z|\\[nr]|(?<=[ \t])#))")
+_PIECES = lazy(r"[-_.,:;/(){}<>%]+")
 _ABOUT = lazy(r"pass|pwd|secret|token|kennwort|contrase|login|user|mail|ed$|ing$|ly$|tion$|able$")
 _OF_SENTENCES = frozenset(
     """the and for are but not you your our their his her its any all can may must shall should will would
@@ -56,6 +57,9 @@ def _is_plain(word: str) -> bool:
 
 
 def _is_drawn(word: str) -> bool:
-    """Tell whether letters and digits alternate in it, as in `Tr0ub4dor`, and not as in `v2beta1`."""
-    changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(word))
+    """Tell whether letters and digits alternate in it, as in `Tr0ub4dor`, and not as in `v2beta1`.
+
+    In one piece of it: in a date, the number of a ticket or `8-to-20` they alternate from piece to piece.
+    """
+    changes = max(sum(a.isdigit() != b.isdigit() for a, b in pairwise(one)) for one in _PIECES().split(word))
     return changes >= 2 and word.isascii() and is_password(word) and not is_technical(word)

@@ -28,8 +28,8 @@ _TELLING = frozenset(
     fixme""".split()  # noqa: SIM905  # as above
 )
 _FILLED_IN = lazy(
-    r"\$\{|\$\(|\{\{|\{[A-Za-z_]*\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_|x{4}|X{4}|\*{3}"
-    r"|\.\.\.|…|•|\[[A-Za-z0-9]-[A-Za-z0-9]|[Aa][Bb][Cc][Dd][Ee][Ff][Gg][Hh][Ii][Jj][Kk]"
+    r"\$\{|\$\(|\{\{|\{(?:[A-Za-z_][A-Za-z0-9_.]*)?\}|<%|#\{|%\(|<[A-Za-z]|\[secret:|(?<![A-Z0-9])REDACTED_"
+    r"|x{4}|X{4}|\*{3}|\.\.\.|…|•|\[[A-Za-z0-9]-[A-Za-z0-9]|[Aa][Bb][Cc][Dd][Ee][Ff][Gg][Hh][Ii][Jj][Kk]"
 )
 """What a template fills in or somebody crossed out, placeholders of ours, alphabets and patterns."""
 
@@ -43,6 +43,10 @@ _REFERENCE = lazy(
 _ADDRESS = lazy(r"[a-z][a-z0-9+.-]{1,20}://")
 _PATH = lazy(r"(?:~|\.{1,2})?/")
 _COLOR = lazy(r"#[0-9A-Fa-f]{3,8}$")
+_DATE = lazy(
+    r"[0-9]{4}-[01][0-9]-[0-3][0-9](?:[Tt ][0-2][0-9]:[0-5][0-9](?::[0-6][0-9](?:[.,][0-9]{1,9})?)?"
+    r"[ ]?(?:[Zz]|UTC|[+-][0-9]{2}:?[0-9]{2})?)?$"
+)
 _RULE = lazy(r"[a-z_]+(?:[|:,][a-z0-9_]+)+$")
 _WORDY = lazy(r"[A-Za-z]{0,24}[0-9]{0,6}$")
 _DIGIT = lazy(r"\d")
@@ -66,10 +70,10 @@ def is_made_up(value: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Tell whether the value names where a secret is, or is code, an address, a file or a color."""
+    """Tell whether the value names where a secret is, or is code, an address, a file, a color or a date."""
     if _PATH().match(value) and is_wordy(value):
         return True
-    return any(pattern().match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE))
+    return any(pattern().match(value) for pattern in (_REFERENCE, _ADDRESS, _COLOR, _FILE, _DATE))
 
 
 def is_wordy(value: str) -> bool:
