@@ -185,8 +185,11 @@ class Ledger(Protocol):
         """
         ...
 
-    async def settle(self, key: str, run_id: str, used: Amount) -> None:
-        """Put what a call used in the place of what was reserved; kept until its attempt is on record."""
+    async def settle(self, key: str, run_id: str, used: Amount, *, on_record: bool = False) -> None:
+        """Put what a call used in the place of what was reserved; kept until its attempt is on record.
+
+        `on_record`: that it is already, so that the totals of the run have it.
+        """
         ...
 
     async def standings(self, session_id: str | None, limits: Limits) -> tuple[Standing, ...]:

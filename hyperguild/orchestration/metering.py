@@ -48,6 +48,7 @@ class RunMeter:
         self._ids = ids
         self._uncounted = Amount()
         self._unsettled: dict[str, Amount] = {}
+        self._on_record: set[str] = set()
         self.refusals: list[Refusal] = []
 
     @classmethod
@@ -81,11 +82,16 @@ class RunMeter:
             account.count(Amount(tokens=usage.tokens))
 
     async def standings(self) -> tuple[Standing, ...]:
-        """Return how every limit stands now that concerns the run. Raises `StoreError`."""
+        """Return how every limit stands now that concerns the run. Raises `StoreError`.
+
+        To be asked between attempts: those that were made are on record.
+        """
         own = tuple(standing for account in self._accounts for standing in account.standings)
         if self._shared is None:
             return own
         ledger, limits = self._shared
+        if not self._payer.delegated:  # what is delegated is on record with its parent's attempt
+            self._on_record = set(self._unsettled)
         await self._settle_the_rest()
         shared = await ledger.standings(self._payer.session_id, limits)
         return (*own, *(one for one in shared if one.unit != "attempts" or not self._payer.delegated))
@@ -127,10 +133,7 @@ class RunMeter:
                 await self._settle(key, spent)
 
     async def _settle_the_rest(self) -> None:
-        """Settle what could not be settled before, as far as that goes now.
-
-        Where the attempt is on record by now it counts twice, until the next one is or the run ends.
-        """
+        """Settle what could not be settled before, as far as that goes now."""
         for key in tuple(self._unsettled):
             spent = self._unsettled.pop(key, None)
             if spent is not None and not await self._settle(key, spent):
@@ -143,7 +146,7 @@ class RunMeter:
         """
         if self._shared is not None:
             try:
-                await self._shared[0].settle(key, self._payer.run_id, spent)
+                await self._shared[0].settle(key, self._payer.run_id, spent, on_record=key in self._on_record)
             except StoreError:
                 self._unsettled[key] = spent
                 return False

@@ -205,6 +205,28 @@ async def test_what_a_killed_process_reserved_is_released_and_what_it_spent_stay
         await store.aclose()
 
 
+async def test_what_is_settled_only_once_its_attempt_is_on_record_counts_once(bench: Bench) -> None:
+    await bench.start("r")
+    late, of_next = await bench.reserve("r", 8.0), await bench.reserve("r", 1.0)
+    assert late is not None
+    assert of_next is not None
+    await bench.store.record_attempt("r", attempt(3.0), ())
+    await bench.store.ledger.settle(of_next, "r", Amount(1.0))
+    await bench.store.ledger.settle(late, "r", Amount(3.0), on_record=True)
+    assert await bench.left() == [16.0]
+    assert bench.rows("SELECT reservation_id, recorded FROM reservations") == [(of_next, 0)]
+
+
+async def test_what_is_settled_late_on_a_later_day_counts_for_that_day(bench: Bench) -> None:
+    await bench.start("r")
+    key = await bench.reserve("r", 8.0)
+    assert key is not None
+    bench.clock.time += timedelta(days=1)
+    await bench.store.record_attempt("r", attempt(3.0), ())
+    await bench.store.ledger.settle(key, "r", Amount(3.0), on_record=True)
+    assert await bench.left() == [17.0]
+
+
 async def test_nothing_falls_through_between_a_call_and_its_attempt_on_record(bench: Bench) -> None:
     await bench.start("r")
     key = await bench.reserve("r", 8.0)

@@ -75,13 +75,18 @@ class SqliteLedger:
 
         return await self._write(work)
 
-    async def settle(self, key: str, run_id: str, used: Amount) -> None:
-        """Put what was used in the place of what was reserved; also where that was released meanwhile."""
+    async def settle(self, key: str, run_id: str, used: Amount, *, on_record: bool = False) -> None:
+        """Put what was used in the place of what was reserved; also where that was released meanwhile.
+
+        `on_record`: the attempt is on record by now, and what was used is kept for a later day only.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM reservations WHERE reservation_id = ?", (key,))
             if used != Amount():
                 self._insert(connection, key, run_id, used, settled=True)
+            if on_record:
+                note_recorded(connection, run_id, key)
 
         await self._write(work)
 
@@ -207,12 +212,13 @@ def take_up(connection: sqlite3.Connection, run_id: str) -> None:
     )
 
 
-def note_recorded(connection: sqlite3.Connection, run_id: str) -> None:
+def note_recorded(connection: sqlite3.Connection, run_id: str, key: str | None = None) -> None:
     """Take note that the totals of the run have from now on what it and those it delegated have settled.
 
-    What it spent on a later day than that on which it began is kept, to count for that day.
+    With `key` that one alone. What it spent on a later day than that on which it began is kept, to count for
+    that day.
     """
-    connection.execute(
-        "DELETE FROM reservations WHERE root_run_id = ? AND settled AND day <= run_day", (run_id,)
-    )
-    connection.execute("UPDATE reservations SET recorded = 1 WHERE root_run_id = ? AND settled", (run_id,))
+    settled = "root_run_id = :run AND settled AND (:key IS NULL OR reservation_id = :key)"
+    of_run = {"run": run_id, "key": key}
+    connection.execute(f"DELETE FROM reservations WHERE {settled} AND day <= run_day", of_run)  # noqa: S608
+    connection.execute(f"UPDATE reservations SET recorded = 1 WHERE {settled}", of_run)  # noqa: S608

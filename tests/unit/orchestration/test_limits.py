@@ -118,15 +118,17 @@ class Books:
         self._standings = standings
         self.busy = busy
         self.told: list[tuple[str, Amount]] = []
+        self.on_record: list[bool] = []
 
     async def reserve(self, run_id: str, key: str, ask: Amount, limits: Limits) -> Refusal | None:
         del key, limits
         self.told.append((f"{run_id} asks", ask))
         return None
 
-    async def settle(self, key: str, run_id: str, used: Amount) -> None:
+    async def settle(self, key: str, run_id: str, used: Amount, *, on_record: bool = False) -> None:
         del key
         self.told.append((f"{run_id} used", used))
+        self.on_record.append(on_record)
         if self.busy:
             raise StoreError("the log is busy")
 
@@ -191,6 +193,7 @@ async def test_what_a_busy_log_did_not_settle_is_settled_as_soon_as_it_can_be() 
     async with meter.spending(REQUEST, Usage):
         pass
     assert settled() == [5, 5, 7, 5, 7, 0], "nothing is settled twice"
+    assert books.on_record == [False] * 3 + [True] * 2 + [False], "between attempts all is on record"
 
 
 async def test_what_takes_nothing_of_a_limited_unit_is_not_written_down() -> None:
