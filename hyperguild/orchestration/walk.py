@@ -243,6 +243,8 @@ class _Walk:
         tier = next_tier(self._chain, attempts)
         prompt = self._prompts.of_tier(tier, attempts) if tier is not None else ()
         tools, models = self._run.tools, [tier.model for tier in self._chain.tiers]
+        # First: a log that is busy makes it wait, and meanwhile time passes and breakers open.
+        standings = () if tools.meter is None else await tools.meter.standings()
         situation = Situation(
             chain=self._chain,
             attempts=tuple(attempts),
@@ -253,7 +255,7 @@ class _Walk:
             spent_usd=sum(cost or 0.0 for one in attempts for cost in one.costs_usd),
             windows={model.name: window for model in models if (window := tools.caller.known_window(model))},
             breakers=self._breakers.why_not(),
-            standings=() if tools.meter is None else await tools.meter.standings(),
+            standings=standings,
         )
         return situation, prompt
 
