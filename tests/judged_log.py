@@ -81,7 +81,7 @@ class JudgedLog:
 
     def write(self) -> None:
         """Write all runs and labels."""
-        asyncio.run(self._write())
+        asyncio.run(self.written())
 
     async def facts(self) -> list[RunFact]:
         """Read everything back as statistics and calibration do."""
@@ -91,7 +91,8 @@ class JudgedLog:
         finally:
             await store.aclose()
 
-    async def _write(self) -> None:
+    async def written(self) -> None:
+        """Write all runs and labels, within a loop."""
         store = await SqliteSessionStore.open(
             self.path, scrubber=Scrubber(), log=LogPolicy(), clock=SystemClock()
         )

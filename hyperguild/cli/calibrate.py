@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyperguild.cli.moments import read_moment
+from hyperguild.cli.numbers import FiniteRange
 from hyperguild.cli.options import Settings
 from hyperguild.cli.output import flat, print_json
 from hyperguild.cli.streams import say
@@ -36,15 +36,8 @@ a bad answer that was accepted; the target is the share of bad answers.
 says what each number is.
 """
 
-SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-CONFIDENCE = click.FloatRange(0.5, 1, max_open=True)
-
-
-def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse the one thing that click's ranges let through."""
-    if math.isnan(value):
-        raise click.BadParameter("nan is no share", ctx, param)
-    return value
+SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+CONFIDENCE = FiniteRange(0.5, 1, max_open=True)
 
 
 @click.command(epilog=EPILOG, short_help="Measure judges; propose their thresholds.")
@@ -56,7 +49,6 @@ def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
     "--target-false-accept",
     "target",
     type=SHARE,
-    callback=_number,
     metavar="SHARE",
     default=0.05,
     show_default=True,
@@ -65,7 +57,6 @@ def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.option(
     "--confidence",
     type=CONFIDENCE,
-    callback=_number,
     metavar="SHARE",
     default=0.95,
     show_default=True,

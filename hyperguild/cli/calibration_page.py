@@ -118,9 +118,13 @@ def _fill_threshold(page: Page, one: Calibration, wanted: Wanted) -> None:
 
 
 def _effect(point: Point) -> list[Part]:
-    bad, good = percent(point.false_accepts.share), percent(point.true_accepts.share)
-    every = f"{percent(point.accepted.share)} of all {point.accepted.of:,} that it judged"
-    return [(f"accepts {bad} of bad and {good} of good answers, {every}", "")]
+    rates = (("bad", point.false_accepts), ("good", point.true_accepts))
+    known = [f"{percent(rate.share)} of {which}" for which, rate in rates if rate.share is not None]
+    labelled = f"{' and '.join(known)} answers, " if known else ""
+    every = f"{percent(point.accepted.share)} of the {point.accepted.of:,} that it judged"
+    unknown = [which for which, rate in rates if rate.share is None]
+    rest = f"; of {' and '.join(unknown)} ones not known" if unknown else ""
+    return [(f"accepts {labelled}{every}{rest}", "")]
 
 
 def _why_none(one: Calibration, wanted: Wanted) -> str:
@@ -128,11 +132,7 @@ def _why_none(one: Calibration, wanted: Wanted) -> str:
     known = one.now.false_accepts.of if one.now is not None else one.bad
     match one.finding:
         case "too_few_labels":
-            return (
-                f"{known:,} answers labelled bad are too few to be {percent(wanted.confidence)} sure of"
-                f" {target}: about {one.more_bad:,} more are needed, if the judge goes on like this"
-                " (`hyperguild review` asks for labels)"
-            )
+            return _too_few(known, one.more_bad or 0, f"to be {percent(wanted.confidence)} sure of {target}")
         case "too_generous":
             return (
                 f"the judge gives more than {target} of bad answers a full score; a better rubric or another"
@@ -142,6 +142,20 @@ def _why_none(one: Calibration, wanted: Wanted) -> str:
             return "no answer is labelled good: what a threshold would cost cannot be told"
         case _:
             return f"one that keeps false accepts under {target} would accept no good answer either"
+
+
+def _too_few(known: int, more: int, aim: str) -> str:
+    asks = "if the judge goes on like this (`hyperguild review` asks for labels)"
+    match known:
+        case 0:
+            return (
+                f"no answer is labelled bad: {aim} it takes about {more:,}"
+                " even if the judge lets none of them pass (`hyperguild review` asks for labels)"
+            )
+        case 1:
+            return f"one answer labelled bad is too few {aim}: about {more:,} more are needed, {asks}"
+        case _:
+            return f"{known:,} answers labelled bad are too few {aim}: about {more:,} more are needed, {asks}"
 
 
 def _fill_tuning(page: Page, tuning: Tuning, refused: str | None) -> None:

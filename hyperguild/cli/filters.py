@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hyperguild.cli.moments import moment_at, read_moment
+from hyperguild.cli.numbers import FiniteRange
 
 if TYPE_CHECKING:
     # Start-up: pydantic is imported only once a command runs.
@@ -26,7 +27,7 @@ STATUSES = (
     "interrupted",
     "awaiting_tools",
 )
-COST = click.FloatRange(min=0)
+COST = FiniteRange(min=0)
 
 _FIELDS = {
     "skill": "skills",

@@ -80,8 +80,9 @@ def import_runs(settings: Settings, /, files: tuple[Path, ...], **options: Any) 
         print_json(done)
         return
     for one in done:
-        present = f"; {one['present']} were there already" if one["present"] else ""
-        say(flat(f"{one['file']}: {one['imported']} runs imported{present}"))
+        present = f"; {one['present']} there already" if one["present"] else ""
+        runs = "run" if one["imported"] == 1 else "runs"
+        say(flat(f"{one['file']}: {one['imported']} {runs} imported{present}"))
 
 
 def _names(renames: tuple[str, ...]) -> dict[str, str]:
@@ -104,10 +105,11 @@ def _warn_of_age(settings: Settings, file: Path, ages: list[datetime], now: date
         keep_days = LogPolicy().keep_days
     old = 0 if keep_days is None else sum(now - age > timedelta(days=keep_days) for age in ages)
     if old:
+        runs, them = ("run is", "it") if old == 1 else ("runs are", "them")
         say(
             flat(
-                f"warning: {file}: {old} runs are older than log.keep_days ({keep_days}):"
-                " the next run deletes them; raise it in chains.yaml to keep them"
+                f"warning: {file}: {old} {runs} older than log.keep_days ({keep_days}):"
+                f" the next run deletes {them}; raise it in chains.yaml to keep {them}"
             )
         )
 

@@ -32,7 +32,8 @@ def told(found: Pruned) -> str:
     what = f"{_counted(found.runs, 'run')} with {_counted(found.attempts, 'attempt')}"
     if found.sessions:
         what += f", and {_counted(found.sessions, 'session')} of which nothing is left"
-    kept = f"; {_counted(found.kept, 'run')} as old kept" if found.kept else ""
+    stay = "stays" if found.kept == 1 else "stay"
+    kept = f"; {_counted(found.kept, 'run')} of that age {stay}, labelled or under way" if found.kept else ""
     if not found.runs:
         return f"nothing to delete{kept}"
     return f"{'would delete' if found.dry_run else 'deleted'} {what}{kept}"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hyperguild.cli.moments import read_moment
+from hyperguild.cli.numbers import FiniteRange
 from hyperguild.cli.options import Settings
 from hyperguild.errors import UsageError
 
@@ -58,7 +59,7 @@ def read_verifier(ctx: click.Context, param: click.Parameter, value: str) -> str
 @click.option(
     "--chain", "chains", multiple=True, metavar="NAME|FILE[:NAME]", help="Chain to replay (up to two)."
 )
-@click.option("--accept-at", type=click.FloatRange(0, 1), metavar="SCORE", help="Another threshold.")
+@click.option("--accept-at", type=FiniteRange(0, 1), metavar="SCORE", help="Another threshold.")
 @click.option("--skill", "skills", multiple=True, metavar="NAME", help="Runs of this skill (repeatable).")
 @click.option(
     "--since", callback=read_moment, metavar="TIME", help="Runs begun then or later: 2h, 7d, 2026-11-01."
@@ -73,9 +74,7 @@ def read_verifier(ctx: click.Context, param: click.Parameter, value: str) -> str
     help="Who accepts.",
 )
 @click.option("--live", is_flag=True, help="Fill what is missing with real calls; needs --max-cost.")
-@click.option(
-    "--max-cost", type=click.FloatRange(min=0), metavar="USD", help="What --live may spend at most."
-)
+@click.option("--max-cost", type=FiniteRange(min=0), metavar="USD", help="What --live may spend at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_obj
 def replay(settings: Settings, /, chains: tuple[str, ...], *, as_json: bool, **options: Any) -> None:

@@ -21,6 +21,8 @@ ENDS = {
     "budget_exceeded": "out of budget",
 }
 UNKNOWN = "–"
+OF_ONE = "(one task)"
+"""In place of an interval: one task says nothing of how much they vary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def fill_page(page: Page, report: Report) -> None:
         header.append("difference")
     rows = _rows(report)
     widths = [max(cell_len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    if page.wraps and sum(widths) + 2 * len(widths) > page.width:
+    if page.wraps and sum(widths) + 2 * (len(widths) - 1) > page.width:
         _one_under_the_other(page, header, rows)
     else:
         for row in [header, *rows]:
@@ -116,18 +118,22 @@ def _plain(value: float | None) -> str:
 def _share(estimate: Estimate | None) -> str:
     if estimate is None:
         return UNKNOWN
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
 
 
 def _amount(estimate: Estimate | None, written: Callable[[float], str]) -> str:
     if estimate is None:
         return UNKNOWN
-    return f"{written(estimate.value)} ({written(estimate.low)} to {written(estimate.high)})"
+    if estimate.n == 1:
+        return f"{written(estimate.value)} {OF_ONE}"
+    return f"{written(estimate.value)} ({written(estimate.low)}–{written(estimate.high)})"
 
 
 def _change(estimate: Estimate | None, written: Callable[[float], str]) -> str:
     if estimate is None:
         return UNKNOWN
+    if estimate.n == 1:
+        return f"{_signed(estimate.value, written)} {OF_ONE}"
     low, high = _signed(estimate.low, written), _signed(estimate.high, written)
     return f"{_signed(estimate.value, written)} ({low} to {high})"
 
@@ -170,8 +176,12 @@ def _remarks(report: Report) -> list[str]:
                 " another prompt (with an earlier attempt's feedback, or without)"
             )
         lines += _partly(title, chain)
+    lines += _known_of_both(report)
     if any(chain.quality is not None for _, chain in report.chains):
-        lines.append("quality: the share of good answers by label; a task that ends without one is not good")
+        lines.append(
+            "quality: the share of good answers by label; a task that ends without one is not good;"
+            " a tier alone: of its model's labelled answers"
+        )
     return lines
 
 
@@ -194,10 +204,37 @@ def _partly(title: str, chain: ChainFigures) -> list[str]:
     """Say of how many tasks a figure is, where those are not all that are known."""
     figures = (("quality", chain.quality), ("cost", chain.cost_usd), ("time", chain.duration_ms))
     absent = [name for name, estimate in figures if estimate is None] if chain.known else []
-    lines = [f"{title}: not on record: {' and '.join(absent)}"] if absent else []
+    told = [name for name, estimate in figures if estimate is not None]
+    lines = [f"{title}: not on record: {_listed(absent)}"] if absent else []
+    if told and chain.known < chain.tasks:
+        lines.append(
+            f"{title}: {_listed(told)} of the {chain.known} known tasks alone: the other"
+            f" {chain.tasks - chain.known} may well be harder and dearer, and no interval allows for that"
+        )
     lines += [
         f"{title}: {name} is known of {estimate.n} of {chain.known} tasks"
         for name, estimate in figures
         if estimate is not None and estimate.n < chain.known
     ]
     return lines
+
+
+def _known_of_both(report: Report) -> list[str]:
+    """Say of how many tasks the differences are, where those are not all: which they are is no chance."""
+    change = report.difference
+    if change is None:
+        return []
+    figures = (("quality", change.quality), ("cost", change.cost_usd), ("time", change.duration_ms))
+    parts = [
+        f"{name} of {estimate.n}"
+        for name, estimate in figures
+        if estimate is not None and estimate.n < report.tasks
+    ]
+    if not parts:
+        return []
+    known = f"{_listed(parts)} of {report.tasks} tasks, those known of both"
+    return [f"difference: {known}; it is mostly where chains part that answers are missing"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

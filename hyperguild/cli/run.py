@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from hyperguild.cli.numbers import FiniteRange
 from hyperguild.cli.options import Settings
 from hyperguild.domain.agent import PermissionMode
 from hyperguild.domain.tools import ToolChoice
@@ -68,20 +68,6 @@ be in the log: not that of a --private run, nor one with images.
 """
 
 
-class _Limit(click.FloatRange):
-    """A finite number, 0 or more: NaN is within every range, and infinity is no limit."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number; anything else is a usage error."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
-
-
 def chain_options(command: Any) -> Any:
     """Add the options that choose and bound the chain."""
     for option in reversed(
@@ -89,8 +75,8 @@ def chain_options(command: Any) -> Any:
             click.option("--chain", "chain_name", metavar="NAME", help="Chain to walk."),
             click.option("--model", "model_name", metavar="NAME", help="Ask this model only."),
             click.option("--local", is_flag=True, help="Leave out every tier that is not local."),
-            click.option("--max-cost", type=_Limit(), metavar="USD", help="Spend no more."),
-            click.option("--deadline", type=_Limit(), metavar="SECONDS", help="Take no longer."),
+            click.option("--max-cost", type=FiniteRange(min=0), metavar="USD", help="Spend no more."),
+            click.option("--deadline", type=FiniteRange(min=0), metavar="SECONDS", help="Take no longer."),
         ]
     ):
         command = option(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from hyperguild.domain.telling import ago
 from hyperguild.domain.text import cleaned
 
 FOUND = "bold yellow"
+BLANKS = re.compile(r"\s+")
 
 
 def fill_hits(page: Page, hits: Sequence[Hit], now: datetime) -> None:
@@ -35,6 +37,6 @@ def marked(excerpt: Sequence[str]) -> list[Part]:
     parts: list[Part] = []
     for number, text in enumerate(excerpt):
         # Not stripped: the blanks at the seams belong there.
-        shown = " ".join(cleaned(text).replace("\t", " ").split("\n"))
+        shown = BLANKS.sub(" ", cleaned(text))
         parts.append((shown, FOUND if number % 2 else ""))
     return parts

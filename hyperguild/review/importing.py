@@ -21,6 +21,7 @@ from hyperguild.domain.ids import Uuid7Source
 from hyperguild.domain.records import Attempt, RunResult, StoredRun
 from hyperguild.domain.review import ImportedRun, Label, LabelValue
 from hyperguild.errors import UsageError
+from hyperguild.review.import_checks import check_run
 
 Format = Literal["routellm", "jsonl"]
 
@@ -225,7 +226,9 @@ def _run_of(record: Any) -> ImportedRun:
     strange = [label.attempt_id for label in labels if label.attempt_id not in own]
     if strange:
         raise ValueError(f"a label is of the attempt {strange[0]}, which is not of this run")
-    return ImportedRun(run, labels)
+    imported = ImportedRun(run, labels)
+    check_run(imported)
+    return imported
 
 
 def _in_words(error: Exception) -> str:
@@ -239,6 +242,9 @@ def _in_words(error: Exception) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     """Open a text file, packed by gzip or not. Raises `UsageError` where it cannot be read."""
+    if path.exists() and not path.is_file():
+        # Its format is found first, then its faults: it is read more than once.
+        raise UsageError(f"{path} is no regular file", hint="write what it gives to one, and import that")
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from hyperguild.domain.chain import LogPolicy
 from hyperguild.domain.records import Attempt, RunStart, StoredRun
 from hyperguild.domain.review import ImportedRun, Label, consensus
 from hyperguild.domain.secrets import Scrubber
+from hyperguild.errors import UsageError
 
 NOBODY = ProcessId(pid=0, host="", started=None)
 """In place of the process that a run is under way in; it is taken out of the row."""
@@ -50,12 +52,18 @@ class RunImporter:
         """Add those that are not there yet; return how many those are.
 
         With `same_tail` a run is there when one whose id ends alike is: the end was made of its content.
+        Raises `UsageError`, and adds none, where one has the id of an attempt, step or label of another run.
         """
 
         def work(connection: sqlite3.Connection) -> int:
             ids = [run.run.result.run_id for run in runs]
             there = _there(connection, ids, same_tail=same_tail)
-            new = {one.run.result.run_id: one for one in runs if _key(one, same_tail=same_tail) not in there}
+            new: dict[str, ImportedRun] = {}
+            for one in runs:
+                key = _key(one, same_tail=same_tail)
+                if key not in there:
+                    new.setdefault(key, one)
+            _refuse_taken(connection, list(new.values()))
             self._insert(connection, list(new.values()))
             return len(new)
 
@@ -148,6 +156,25 @@ def _there(connection: sqlite3.Connection, ids: Sequence[str], *, same_tail: boo
     # The key is one of two constants.
     query = f"SELECT {key} FROM runs WHERE {key} IN (SELECT value FROM json_each(?))"  # noqa: S608
     return {str(found) for (found,) in connection.execute(query, (wanted,))}
+
+
+def _refuse_taken(connection: sqlite3.Connection, runs: Sequence[ImportedRun]) -> None:
+    """Raise `UsageError` where a part of a run has the id of a part of another one, here or in the log."""
+    parts = {
+        "attempt": [part.attempt_id for one in runs for part in one.run.result.attempts],
+        "step": [part.step_id for one in runs for part in one.run.steps],
+        "label": [part.label_id for one in runs for part in one.labels],
+    }
+    for part, ids in parts.items():
+        # The names are those of the three above.
+        query = f"SELECT {part}_id FROM {part}s WHERE {part}_id IN (SELECT value FROM json_each(?)) LIMIT 1"  # noqa: S608
+        row = connection.execute(query, (json.dumps(ids),)).fetchone()
+        taken = row[0] if row else next((one for one, times in Counter(ids).items() if times > 1), None)
+        if taken is not None:
+            raise UsageError(
+                f"two runs have the same {part}, {taken}",
+                hint="take one of them out of the file; runs before them may have been imported",
+            )
 
 
 def _by_attempt(labels: Sequence[Label]) -> dict[str, list[Label]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -159,7 +160,7 @@ def test_runs_that_the_log_would_not_keep_are_told_of(
     file = tmp_path / "old.jsonl"
     file.write_text(json.dumps(first | {"created_at": "2020-01-01T00:00:00Z"}))
     _, _, said = run_import(file, db="other.db")
-    assert "1 runs are older than log.keep_days" in said
+    assert "1 run is older than log.keep_days" in said
 
 
 @pytest.mark.parametrize("line", ["{}", "[1]", "{", '{"run_id": 1}', "null"])
@@ -179,6 +180,33 @@ def test_a_label_of_another_runs_attempt_is_refused(
     file = tmp_path / "mixed.jsonl"
     file.write_text(json.dumps(first | {"labels": second["labels"]}))
     assert run_import(file, db="other.db")[0] == 2
+
+
+def test_an_attempt_that_another_run_has_is_named(
+    run_import: Import, exported: Callable[[str], str], responses: Path, tmp_path: Path
+) -> None:
+    run_import(responses)
+    run = json.loads(exported("log.db").splitlines()[0])
+    taken = run["attempts"][0]["attempt_id"]
+    file = tmp_path / "again.jsonl"
+    file.write_text(json.dumps(run | {"run_id": run["run_id"][:-4] + "ffff"}))
+    code, _, error = run_import(file)
+    assert code == 2
+    assert f"two runs have the same attempt, {taken}" in error
+    assert run_import(file, db="other.db")[1][0]["imported"] == 1
+
+
+def test_the_same_line_twice_is_one_run(run_import: Import, responses: Path) -> None:
+    responses.write_text(HEADER + ROWS + ROWS)
+    assert run_import(responses)[1][0]["imported"] == 6
+
+
+def test_a_pipe_is_refused_for_it_is_read_twice(run_import: Import, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, _, error = run_import(pipe)
+    assert code == 2
+    assert f"{pipe} is no regular file" in error
 
 
 def test_files_that_are_neither_are_refused(run_import: Import, tmp_path: Path) -> None:
