@@ -9,9 +9,11 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from reviewing import accepted, chronicle, review_store
 
 from hyperguild.domain.review import Hit, ReviewFilter
+from hyperguild.errors import UsageError
 
 LIMIT_S = 20
 
@@ -75,3 +77,12 @@ async def test_what_is_found_too_far_into_a_text_is_shown_by_its_beginning(tmp_p
     (hit,) = await hits(path, "needle")
     assert hit.excerpt[0].startswith("some words some words")
     assert len(hit.excerpt) == 1
+
+
+async def test_a_long_quotation_is_refused_before_it_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    (answer,) = await record(path, "line " * 40_000)
+    assert await found(path, f'"{"line " * 300}"') == [answer]
+    for text in (f'"{"line " * 301}"', "漢" * 301, f'"{"line." * 5000}"'):
+        with pytest.raises(UsageError, match="words to look for"):
+            await hits(path, text)

@@ -34,6 +34,9 @@ MOST_WORDS = 300
 MOST_TERMS = 50
 """Words and quoted texts of one query."""
 
+MOST_IN_ALL = 300
+"""Words of one query, those in quoted texts counted singly: each is looked for at places of others."""
+
 _WINDOW = 1 << 16
 """Texts that FTS5 looks through at a time; it cannot be interrupted meanwhile."""
 
@@ -56,6 +59,7 @@ _TEXT = (
     " UNION ALL SELECT substr(answer, 1, :length) FROM attempts WHERE text_id = :text_id"
 )
 _TERM = re.compile(r'"([^"]*)(?:"|$)|([^\s"]+)')
+_WORD = re.compile(r"\w+")
 _SINGLE = re.compile(f"([{SINGLE}])")
 
 
@@ -138,11 +142,15 @@ def text_query(connection: sqlite3.Connection, wanted: ReviewFilter, *, of_texts
     may be of other attempts of their runs.
     """
     _require_index(connection)
-    terms = [_phrase(connection, *term) for term in _terms(wanted.text)]
-    if not terms:
+    given = list(_terms(wanted.text))
+    if not given:
         raise UsageError(f"no word to look for in {wanted.text[:80]!r}", hint="give letters or digits")
-    if len(terms) > MOST_TERMS:
-        raise UsageError(f"{len(terms)} words to look for", hint=f"give at most {MOST_TERMS}, or quote them")
+    if len(given) > MOST_TERMS:
+        raise UsageError(f"{len(given)} words to look for", hint=f"give at most {MOST_TERMS}, or quote them")
+    in_all = sum(len(_WORD.findall(words)) for words, _ in given)
+    if in_all > MOST_IN_ALL:
+        raise UsageError(f"{in_all} words to look for", hint=f"give at most {MOST_IN_ALL}")
+    terms = [_phrase(connection, *term) for term in given]
     return TextQuery(
         words=f"(body : ({' AND '.join(terms)}))",
         any_word=" OR ".join(terms),
