@@ -152,7 +152,8 @@ REFUSED = {
     "/?until=9999-12-31": "no date",
     "/statistics?by=colour": "one of skill, chain",
     "/statistics?days=5": "one of 7, 30",
-    "/calibration?target=2": "no share between 0 and 1",
+    "/calibration?target=2": "no share between 0.0001 and 1",
+    "/calibration?target=1e-300": "no share between 0.0001 and 1",
 }
 
 
