@@ -63,13 +63,14 @@ def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool
         failure = run_simulated(settings, output)
     else:
         failure = run_real(settings, date, output)
-    click.echo(f"\nWhy it went so: {_sessions_command(settings)}", err=True)
+    click.echo(f"\nWhy it went so: {_command(settings, 'sessions', 'show', 'last')}", err=True)
+    click.echo(f"In the browser: {_command(settings, 'review', '--web')}", err=True)
     if failure is not None:
         raise failure
 
 
-def _sessions_command(settings: Settings) -> str:
-    """Return the command that shows these runs, as it must be typed here."""
+def _command(settings: Settings, *arguments: str) -> str:
+    """Return a command that shows these runs, as it must be typed here."""
     import shutil  # noqa: PLC0415  # start-up
     import sys  # noqa: PLC0415
 
@@ -83,7 +84,7 @@ def _sessions_command(settings: Settings) -> str:
         words = [sys.executable, "-m", "hyperguild"]
     if settings.db is not None:
         words += ["--db", str(settings.db)]
-    return shlex.join([*words, "sessions", "show", "last"])
+    return shlex.join([*words, *arguments])
 
 
 def _short(program: Path) -> str:

@@ -90,8 +90,10 @@ class TestReal:
         assert lines.count(IN_WORDS) == 1
         assert f"{IN_WORDS}  2003-03-19 ✗  2024-03-03 ✓" in lines
         assert f"{LEAP_DAY:34}  2024-02-22 ✗  2024-03-30 ✗  2024-02-29 ✓" in lines
-        assert lines[-1].startswith("Why it went so: ")
-        assert lines[-1].endswith(" sessions show last")
+        assert lines[-2].startswith("Why it went so: ")
+        assert lines[-2].endswith(" sessions show last")
+        assert lines[-1].startswith("In the browser: ")
+        assert lines[-1].endswith(" review --web")
         assert max(map(len, introduction.splitlines())) <= 80
 
     def test_a_date_of_ones_own(self, home: Any) -> None:
