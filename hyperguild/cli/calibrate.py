@@ -36,7 +36,7 @@ a bad answer that was accepted; the target is the share of bad answers.
 says what each number is.
 """
 
-SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+SHARE = FiniteRange(0.0001, 1, max_open=True)  # LEAST_TARGET; its module is imported later
 CONFIDENCE = FiniteRange(0.5, 1, max_open=True)
 
 

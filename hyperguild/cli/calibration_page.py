@@ -9,6 +9,7 @@ from hyperguild.cli.page import PROSE_WIDTH, Page, Part
 from hyperguild.cli.threshold_edits import Edits
 from hyperguild.domain.text import one_line
 from hyperguild.review.calibration import Bin, Calibration, Point, Wanted
+from hyperguild.review.findings import why_none
 from hyperguild.review.intervals import Rate
 from hyperguild.review.tuning import Tuning
 
@@ -114,7 +115,8 @@ def _fill_threshold(page: Page, one: Calibration, wanted: Wanted) -> None:
         text = f"{'it can stay: ' if stays else ''}{sure} sure that it accepts under {bound} of bad answers"
         page.fact("", (f"{text} (wanted: {target})", "green"), indent=2)
         return
-    page.fact("no threshold", (_why_none(one, wanted), "yellow"), indent=2, style="yellow")
+    asks = " (`hyperguild review` asks for labels)" if one.finding == "too_few_labels" else ""
+    page.fact("no threshold", (why_none(one, wanted) + asks, "yellow"), indent=2, style="yellow")
 
 
 def _effect(point: Point) -> list[Part]:
@@ -125,37 +127,6 @@ def _effect(point: Point) -> list[Part]:
     unknown = [which for which, rate in rates if rate.share is None]
     rest = f"; of {' and '.join(unknown)} ones not known" if unknown else ""
     return [(f"accepts {labelled}{every}{rest}", "")]
-
-
-def _why_none(one: Calibration, wanted: Wanted) -> str:
-    target = percent(wanted.false_accepts)
-    known = one.now.false_accepts.of if one.now is not None else one.bad
-    match one.finding:
-        case "too_few_labels":
-            return _too_few(known, one.more_bad or 0, f"to be {percent(wanted.confidence)} sure of {target}")
-        case "too_generous":
-            return (
-                f"the judge gives more than {target} of bad answers a full score; a better rubric or another"
-                " judge may help"
-            )
-        case "no_good_labels":
-            return "no answer is labelled good: what a threshold would cost cannot be told"
-        case _:
-            return f"one that keeps false accepts under {target} would accept no good answer either"
-
-
-def _too_few(known: int, more: int, aim: str) -> str:
-    asks = "if the judge goes on like this (`hyperguild review` asks for labels)"
-    match known:
-        case 0:
-            return (
-                f"no answer is labelled bad: {aim} it takes about {more:,}"
-                " even if the judge lets none of them pass (`hyperguild review` asks for labels)"
-            )
-        case 1:
-            return f"one answer labelled bad is too few {aim}: about {more:,} more are needed, {asks}"
-        case _:
-            return f"{known:,} answers labelled bad are too few {aim}: about {more:,} more are needed, {asks}"
 
 
 def _fill_tuning(page: Page, tuning: Tuning, refused: str | None) -> None:

@@ -63,17 +63,14 @@ def demo(settings: Settings, /, date: str | None, simulated: bool, as_json: bool
         failure = run_simulated(settings, output)
     else:
         failure = run_real(settings, date, output)
-    command = _command(settings)
-    told = {"Why it went so": ["sessions", "show", "last"], "In the browser": ["review", "--web", "--open"]}
-    click.echo("", err=True)
-    for what, words in told.items():
-        click.echo(f"{what}: {shlex.join([*command, *words])}", err=True)
+    click.echo(f"\nWhy it went so: {_command(settings, 'sessions', 'show', 'last')}", err=True)
+    click.echo(f"In the browser: {_command(settings, 'review', '--web')}", err=True)
     if failure is not None:
         raise failure
 
 
-def _command(settings: Settings) -> list[str]:
-    """Return the beginning of a command that looks at these runs, as it must be typed here."""
+def _command(settings: Settings, *arguments: str) -> str:
+    """Return a command that shows these runs, as it must be typed here."""
     import shutil  # noqa: PLC0415  # start-up
     import sys  # noqa: PLC0415
 
@@ -87,7 +84,7 @@ def _command(settings: Settings) -> list[str]:
         words = [sys.executable, "-m", "hyperguild"]
     if settings.db is not None:
         words += ["--db", str(settings.db)]
-    return words
+    return shlex.join([*words, *arguments])
 
 
 def _short(program: Path) -> str:

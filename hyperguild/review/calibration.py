@@ -27,6 +27,9 @@ sequence of tests)."""
 FINE = 1000
 """Scores of answers without a label are kept as counts of thousandths, however many there are."""
 
+LEAST_TARGET = 0.0001
+"""Of false accepts, a rate that can be asked for; surer than that takes more labels than anybody gives."""
+
 Finding = Literal["threshold", "too_few_labels", "too_generous", "no_good_labels", "accepts_nothing"]
 
 NowOf = Callable[[str, Sequence[str]], float | None]

@@ -73,9 +73,10 @@ class SameOrigin:
 class TokenGuard:
     """Answers only to who brings the token, and under names that are this server's own.
 
-    The token comes once in the address, `?token=…`, and from then on in a cookie that the browser sends only
-    for pages of this site. `hosts` are the names by which the server is called besides `localhost` and
-    addresses in digits: under a name of their own (DNS rebinding), other sites' pages could read ours.
+    The token comes once in the address, `?token=…`, and from then on in a cookie that the browser sends for
+    pages of this site, and where a link leads here: a terminal may be a page of another site. `hosts` are the
+    names by which the server is called besides `localhost` and addresses in digits: under a name of their own
+    (DNS rebinding), other sites' pages could read ours.
     `command` is named to who comes without a token.
     """
 
@@ -103,7 +104,7 @@ class TokenGuard:
             return None
         if request.method in _READING and self._is_token(request.query_params.get(TOKEN, "")):
             welcome = RedirectResponse(_without_token(request), 303)
-            welcome.set_cookie(cookie, self._token, httponly=True, samesite="strict")
+            welcome.set_cookie(cookie, self._token, httponly=True, samesite="lax")
             return welcome
         return PlainTextResponse(_CLOSED.format(command=self._command), 403)
 

@@ -151,6 +151,22 @@ def test_find_a_run_label_an_answer_by_a_key_and_see_the_figures_change(
     expect(page.locator("#attempt-1 .labels")).to_have_count(0)
 
 
+def test_the_address_opens_from_a_terminal_that_is_a_page_of_another_site(
+    browser: Browser, served: Served
+) -> None:
+    context = browser.new_context()
+    terminal = context.new_page()
+    terminal.set_default_timeout(WAIT_MS)
+    terminal.route(
+        "http://terminal.test/",
+        lambda route: route.fulfill(body=f"<a href='{served.url}'>open</a>", content_type="text/html"),
+    )
+    terminal.goto("http://terminal.test/")
+    terminal.get_by_text("open").click()
+    expect(terminal.get_by_role("heading", level=1)).to_have_text("Runs")
+    context.close()
+
+
 def test_the_queue_is_gone_through_with_single_keys(page: Page, served: Served) -> None:
     page.goto(f"{served.origin}/review")
     waiting = int(page.locator("#live p").first.inner_text().split()[0])

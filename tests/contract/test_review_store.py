@@ -15,6 +15,7 @@ import pytest
 from review_logs import BEGIN, LogClock, LogWriter, all_of, open_review, open_sessions
 
 from hyperguild.adapters.store.connection import open_for_writing
+from hyperguild.adapters.store.cursors import write_cursor
 from hyperguild.adapters.store.migrations import MIGRATIONS
 from hyperguild.adapters.store.repair import repair
 from hyperguild.adapters.store.review import SqliteReviewStore
@@ -132,6 +133,18 @@ async def test_a_cursor_outlives_vacuum_and_the_attempt_it_names(
 async def test_a_made_up_cursor_is_refused(store: SqliteReviewStore, after: str) -> None:
     with pytest.raises(UsageError, match="is not where a page of this listing ended"):
         await store.runs(EVERYTHING, limit=5, after=after)
+
+
+@pytest.mark.parametrize(
+    ("listing", "key"), [("runs", ["\ud800", "x"]), ("runs by text", [10**30]), ("runs by text", [-(10**30)])]
+)
+async def test_a_cursor_of_what_sqlite_does_not_take_is_refused(
+    store: SqliteReviewStore, listing: str, key: list[Any]
+) -> None:
+    after = write_cursor(listing, tuple(key))
+    wanted = ReviewFilter(text="alpha") if listing == "runs by text" else EVERYTHING
+    with pytest.raises(UsageError, match="is not where a page of this listing ended"):
+        await store.runs(wanted, limit=5, after=after)
 
 
 async def test_a_page_of_nothing_is_refused(store: SqliteReviewStore) -> None:

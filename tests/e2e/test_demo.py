@@ -92,7 +92,8 @@ class TestReal:
         assert f"{LEAP_DAY:34}  2024-02-22 ✗  2024-03-30 ✗  2024-02-29 ✓" in lines
         assert lines[-2].startswith("Why it went so: ")
         assert lines[-2].endswith(" sessions show last")
-        assert lines[-1].endswith(" review --web --open")
+        assert lines[-1].startswith("In the browser: ")
+        assert lines[-1].endswith(" review --web")
         assert max(map(len, introduction.splitlines())) <= 80
 
     def test_a_date_of_ones_own(self, home: Any) -> None:

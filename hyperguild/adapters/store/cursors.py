@@ -8,10 +8,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from hyperguild.domain.text import encodable
 from hyperguild.errors import UsageError
 
 Key = tuple[Any, ...]
 """What a listing is sorted by: texts and numbers, the same types at the same places in all of its pages."""
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def write_cursor(listing: str, key: Key | None) -> str | None:
@@ -31,10 +34,17 @@ def read_cursor(listing: str, types: Sequence[type], cursor: str | None) -> Key 
         name, *key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise _bad(cursor) from None
-    fits = len(key) == len(types) and all(type(part) is kind for part, kind in zip(key, types, strict=True))
+    fits = len(key) == len(types) and all(
+        type(part) is kind and _is_storable(part) for part, kind in zip(key, types, strict=True)
+    )
     if name != listing or not fits:
         raise _bad(cursor)
     return tuple(key)
+
+
+def _is_storable(part: Any) -> bool:
+    """Tell whether SQLite takes it: JSON has numbers and surrogates that it does not."""
+    return _LEAST <= part <= _MOST if isinstance(part, int) else encodable(part) == part
 
 
 def _bad(cursor: str) -> UsageError:

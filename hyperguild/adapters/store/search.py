@@ -20,6 +20,7 @@ from hyperguild.adapters.store.search_index import (
     SINGLE,
     TABLE,
     TASK_MARK,
+    TOKENIZE,
     has_fts5,
     has_index,
     mark,
@@ -33,13 +34,32 @@ MOST_WORDS = 300
 MOST_TERMS = 50
 """Words and quoted texts of one query."""
 
+MOST_IN_ALL = 300
+"""Words of one query, those in quoted texts counted singly: each is looked for at places of others."""
+
 _WINDOW = 1 << 16
 """Texts that FTS5 looks through at a time; it cannot be interrupted meanwhile."""
 
 _SINGLY = 32
 _EXCERPT_WORDS = 32
+_EXCERPT_FROM = 300_000
+"""Characters of a text, its first, in which the place to show is looked for."""
+
+_PIECE, _OVERLAP = 2000, 200
+"""Characters that `snippet` is given at a time: it compares all places of the words with each other."""
+
 _BEGIN, _END = "\x01", "\x02"
+_PIECES = f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.pieces USING fts5(body, {TOKENIZE})"
+_SNIPPET = (
+    f"SELECT snippet(pieces, 0, '{_BEGIN}', '{_END}', '…', {_EXCERPT_WORDS}) FROM temp.pieces"
+    " WHERE pieces MATCH ?"
+)
+_TEXT = (
+    "SELECT substr(task, 1, :length) FROM runs WHERE text_id = :text_id"
+    " UNION ALL SELECT substr(answer, 1, :length) FROM attempts WHERE text_id = :text_id"
+)
 _TERM = re.compile(r'"([^"]*)(?:"|$)|([^\s"]+)')
+_WORD = re.compile(r"\w+")
 _SINGLE = re.compile(f"([{SINGLE}])")
 
 
@@ -52,9 +72,13 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """What is looked for: `words` as an FTS5 expression, `marks` as one that narrows it down."""
+    """What is looked for: `words` as an FTS5 expression, `marks` as one that narrows it down.
+
+    `any_word` is what an excerpt shows: each place of one of the words.
+    """
 
     words: str
+    any_word: str
     marks: str = ""
 
     @property
@@ -87,21 +111,28 @@ class TextQuery:
 
     def is_in(self, connection: sqlite3.Connection, text_id: int) -> bool:
         """Tell whether a text has the words."""
-        return self._one(connection, "1", text_id) is not None
+        query = f"SELECT 1 FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?"
+        return connection.execute(query, (self.words, text_id)).fetchone() is not None
 
     def excerpt(self, connection: sqlite3.Connection, text_id: int) -> tuple[str, ...]:
-        """Return the part of a text around what was found, in turns: around, found, around, …"""
-        columns = f"snippet({TABLE}, 0, '{_BEGIN}', '{_END}', '…', {_EXCERPT_WORDS})"
-        row = self._one(connection, columns, text_id)
-        text = "" if row is None or row[0] is None else str(row[0]).replace(CUT, "")
-        # Characters in a row that are words of their own were found as one.
-        return tuple(re.split(f"[{_BEGIN}{_END}]", text.replace(_END + _BEGIN, "")))
+        """Return the part of a text around what was found, in turns: around, found, around, …
 
-    def _one(self, connection: sqlite3.Connection, columns: str, text_id: int) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = connection.execute(
-            f"SELECT {columns} FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?", (self.words, text_id)
-        ).fetchone()
-        return row
+        Its beginning, where nothing is found in the first `_EXCERPT_FROM` characters.
+        """
+        row = connection.execute(_TEXT, {"text_id": text_id, "length": _EXCERPT_FROM}).fetchone()
+        whole = "" if row is None or row[0] is None else str(row[0])
+        connection.execute(_PIECES)
+        for start in range(0, max(len(whole), 1), _PIECE - _OVERLAP):
+            piece = _SINGLE.sub(rf"{CUT}\1{CUT}", whole[start : start + _PIECE])
+            connection.execute("DELETE FROM temp.pieces")
+            connection.execute("INSERT INTO temp.pieces (body) VALUES (?)", (piece,))
+            found = connection.execute(_SNIPPET, (self.any_word,)).fetchone()
+            if found is not None:
+                before = "…" if start and not found[0].startswith("…") else ""
+                text = before + str(found[0]).replace(CUT, "")
+                # Characters in a row that are words of their own were found as one.
+                return tuple(re.split(f"[{_BEGIN}{_END}]", text.replace(_END + _BEGIN, "")))
+        return (" ".join(whole[:_PIECE].split()[:_EXCERPT_WORDS]),)
 
 
 def text_query(connection: sqlite3.Connection, wanted: ReviewFilter, *, of_texts: bool) -> TextQuery:
@@ -111,13 +142,19 @@ def text_query(connection: sqlite3.Connection, wanted: ReviewFilter, *, of_texts
     may be of other attempts of their runs.
     """
     _require_index(connection)
-    terms = [_phrase(connection, *term) for term in _terms(wanted.text)]
-    if not terms:
+    given = list(_terms(wanted.text))
+    if not given:
         raise UsageError(f"no word to look for in {wanted.text[:80]!r}", hint="give letters or digits")
-    if len(terms) > MOST_TERMS:
-        raise UsageError(f"{len(terms)} words to look for", hint=f"give at most {MOST_TERMS}, or quote them")
+    if len(given) > MOST_TERMS:
+        raise UsageError(f"{len(given)} words to look for", hint=f"give at most {MOST_TERMS}, or quote them")
+    in_all = sum(len(_WORD.findall(words)) for words, _ in given)
+    if in_all > MOST_IN_ALL:
+        raise UsageError(f"{in_all} words to look for", hint=f"give at most {MOST_IN_ALL}")
+    terms = [_phrase(connection, *term) for term in given]
     return TextQuery(
-        f"(body : ({' AND '.join(terms)}))", " AND ".join(_marks(connection, wanted, of_texts=of_texts))
+        words=f"(body : ({' AND '.join(terms)}))",
+        any_word=" OR ".join(terms),
+        marks=" AND ".join(_marks(connection, wanted, of_texts=of_texts)),
     )
 
 

@@ -33,11 +33,15 @@ _AT_LEAST = "⺀-\uffff𠀀-𿿽"
 """One range for all of them and more, that is found faster."""
 
 TASK_MARK = f"{MARK}k"
+
+TOKENIZE = "tokenize=\"unicode61 remove_diacritics 2 tokenchars '_'\""
+"""How FTS5 cuts words, as an option of its tables."""
+
 _SECURE_DELETE = (3, 42, 0)
 _PURGE = "purge texts"
 _PAGES, _PROGRESS = 64, 2
 _PIECE = 64
-"""Characters that are cut out at a time: finding the nth character of a text means reading all before it."""
+"""Characters that are taken apart one by one: finding the nth of a text means reading all before it."""
 
 _NAMES = tuple(
     f"{TABLE}_{table}_{event}"
@@ -75,7 +79,7 @@ def keep_index(connection: sqlite3.Connection, *, anew: bool = False) -> None:
     )
     connection.execute(
         f"CREATE VIRTUAL TABLE {TABLE} USING fts5(body, marks, content='texts', content_rowid='text_id',"
-        " columnsize=0, tokenize=\"unicode61 remove_diacritics 2 tokenchars '_'\")"
+        f" columnsize=0, {TOKENIZE})"
     )
     if sqlite3.sqlite_version_info >= _SECURE_DELETE:
         connection.execute(f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('secure-delete', 1)")
@@ -174,25 +178,40 @@ def _marks(at: str) -> str:
 def _words(column: str) -> str:
     """Return the text as it is indexed. In plain SQL, so that any SQLite tool may write to the log."""
     # Bytes are counted first: GLOB takes longer than all else, and most texts are ASCII.
+    # Then what has such characters is halved and halved again: `substr` reads all before what it cuts out.
     return f"""
-    CASE WHEN length(CAST({column} AS BLOB)) > length({column}) AND {column} GLOB '*[{_AT_LEAST}]*' THEN (
+    CASE WHEN {_has_singles(column)} THEN (
         WITH RECURSIVE
-        pieces (place, piece) AS (
-            SELECT 1, substr({column}, 1, {_PIECE})
+        pieces (place, piece, is_cut) AS (
+            SELECT 1, {column}, length({column}) > {_PIECE}
             UNION ALL
-            SELECT place + {_PIECE}, substr({column}, place + {_PIECE}, {_PIECE}) FROM pieces
-            WHERE piece <> ''
+            SELECT place + half * (length(piece) / 2),
+                CASE half WHEN 0 THEN substr(piece, 1, length(piece) / 2)
+                    ELSE substr(piece, length(piece) / 2 + 1) END,
+                length(piece) > {2 * _PIECE}
+            FROM pieces, (SELECT 0 AS half UNION ALL SELECT 1)
+            WHERE is_cut AND {_has_singles("piece")}
         ),
         characters (place, number, character, piece) AS (
-            SELECT place, 1, substr(piece, 1, 1), piece FROM pieces WHERE piece <> ''
+            SELECT place, 1, substr(piece, 1, 1), piece FROM pieces
+            WHERE NOT is_cut AND {_has_singles("piece")}
             UNION ALL
             SELECT place, number + 1, substr(piece, number + 1, 1), piece FROM characters
             WHERE number < length(piece)
         )
-        SELECT group_concat(
-            CASE WHEN character GLOB '[{SINGLE}]' THEN '{CUT}' || character || '{CUT}' ELSE character END, ''
-        ) FROM (SELECT character FROM characters ORDER BY place, number)
+        SELECT group_concat(part, '') FROM (
+            SELECT place, number,
+                CASE WHEN character GLOB '[{SINGLE}]' THEN '{CUT}' || character || '{CUT}' ELSE character END
+                AS part
+            FROM characters
+            UNION ALL SELECT place, 0, piece FROM pieces WHERE NOT {_has_singles("piece")}
+            ORDER BY place, number
+        )
     ) ELSE {column} END"""
+
+
+def _has_singles(text: str) -> str:
+    return f"(length(CAST({text} AS BLOB)) > length({text}) AND {text} GLOB '*[{_AT_LEAST}]*')"
 
 
 def _triggers(table: str, column: str) -> tuple[str, ...]:

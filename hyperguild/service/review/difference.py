@@ -10,7 +10,9 @@ from typing import Literal
 
 MAX_LINES = 1500
 MAX_WORDS = 600
-"""Beyond these difflib takes too long: it compares each with each."""
+MAX_PAIRS = 2_000_000
+"""Beyond these difflib takes too long: it compares each with each. Lines are of a text, words of a line, and
+pairs those of words in all lines together."""
 
 CONTEXT_LINES = 3
 
@@ -47,13 +49,15 @@ def difference(old: str, new: str) -> Difference:
     """Compare two texts line by line."""
     before, after = _split(old), _split(new)
     lines: list[DiffLine] = []
-    matcher = SequenceMatcher(None, before[:MAX_LINES], after[:MAX_LINES], autojunk=False)
+    changed = _Changed()
+    # Its heuristic against lines that come again and again stays on: a model may repeat itself for pages.
+    matcher = SequenceMatcher(None, before[:MAX_LINES], after[:MAX_LINES])
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
         if tag == "equal":
             first, last = i1 == 0 and j1 == 0, i2 == min(len(before), MAX_LINES)
             lines += _folded(before[i1:i2], first=first, last=last)
         else:
-            lines += _changed(before[i1:i2], after[j1:j2])
+            lines += changed.lines(before[i1:i2], after[j1:j2])
     return Difference(tuple(lines), max(len(before), len(after)) > MAX_LINES)
 
 
@@ -72,28 +76,35 @@ def _folded(same: Sequence[str], *, first: bool, last: bool) -> list[DiffLine]:
     return [*lines[:head], DiffLine("fold", folded=left_out), *lines[len(lines) - tail :]]
 
 
-def _changed(less: Sequence[str], more: Sequence[str]) -> list[DiffLine]:
-    """Return lines of one text alone; where they stand against each other one by one, with their words."""
-    if len(less) != len(more):
-        return [DiffLine("less", ("", line)) for line in less] + [
-            DiffLine("more", ("", line)) for line in more
-        ]
-    pairs = [_words(old, new) for old, new in zip(less, more, strict=True)]
-    return [DiffLine("less", old) for old, _ in pairs] + [DiffLine("more", new) for _, new in pairs]
+class _Changed:
+    """Lays out changed lines, with their words as long as these are not too many in all."""
 
+    def __init__(self) -> None:
+        self._pairs_left = MAX_PAIRS
 
-def _words(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    before, after = _WORDS.findall(old), _WORDS.findall(new)
-    if max(len(before), len(after)) > MAX_WORDS:
-        return ("", old), ("", new)
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    if matcher.ratio() < 0.3:  # hardly the same line: single words in common would only distract
-        return ("", old), ("", new)
-    sides: tuple[list[str], list[str]] = ([""], [""])
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        for side, piece in zip(sides, ("".join(before[i1:i2]), "".join(after[j1:j2])), strict=True):
-            _append(side, piece, changed=tag != "equal")
-    return tuple(sides[0]), tuple(sides[1])
+    def lines(self, less: Sequence[str], more: Sequence[str]) -> list[DiffLine]:
+        """Return lines of one text alone; with their words where they stand against each other."""
+        if len(less) != len(more):
+            return [DiffLine("less", ("", line)) for line in less] + [
+                DiffLine("more", ("", line)) for line in more
+            ]
+        pairs = [self._words(old, new) for old, new in zip(less, more, strict=True)]
+        return [DiffLine("less", old) for old, _ in pairs] + [DiffLine("more", new) for _, new in pairs]
+
+    def _words(self, old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        before, after = _WORDS.findall(old), _WORDS.findall(new)
+        pairs = len(before) * len(after)
+        if max(len(before), len(after)) > MAX_WORDS or pairs > self._pairs_left:
+            return ("", old), ("", new)
+        self._pairs_left -= pairs
+        matcher = SequenceMatcher(None, before, after, autojunk=False)
+        if matcher.ratio() < 0.3:  # hardly the same line: single words in common would only distract
+            return ("", old), ("", new)
+        sides: tuple[list[str], list[str]] = ([""], [""])
+        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+            for side, piece in zip(sides, ("".join(before[i1:i2]), "".join(after[j1:j2])), strict=True):
+                _append(side, piece, changed=tag != "equal")
+        return tuple(sides[0]), tuple(sides[1])
 
 
 def _append(side: list[str], piece: str, *, changed: bool) -> None:

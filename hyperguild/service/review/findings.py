@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyperguild.review.calibration import Calibration, Point, Wanted
+from hyperguild.review.findings import why_none
 
 
 def finding_text(found: Calibration, wanted: Wanted) -> str:
@@ -10,16 +11,7 @@ def finding_text(found: Calibration, wanted: Wanted) -> str:
     bound = f"{100 * wanted.false_accepts:g} %"
     if found.proposal is not None:
         return _threshold_text(found, found.proposal, bound, wanted)
-    if found.finding == "too_few_labels":
-        return (
-            f"Too few answers are labelled bad to be sure that fewer than {bound} of them are accepted: "
-            f"about {found.more_bad} more are needed."
-        )
-    if found.finding == "too_generous":
-        return f"It gives bad answers full scores: no threshold keeps false accepts under {bound}."
-    if found.finding == "no_good_labels":
-        return "No answer is labelled good: what a threshold would cost cannot be told."
-    return f"Only a threshold that no good answer reaches keeps false accepts under {bound}."
+    return f"No threshold: {why_none(found, wanted)}."
 
 
 def _threshold_text(found: Calibration, proposal: Point, bound: str, wanted: Wanted) -> str:

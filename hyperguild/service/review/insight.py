@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from hyperguild.domain.review import ReviewFilter
 from hyperguild.errors import UsageError
-from hyperguild.review.calibration import Wanted, calibrate_runs
+from hyperguild.review.calibration import LEAST_TARGET, Wanted, calibrate_runs
 from hyperguild.review.statistics import By, Group, count_runs
 from hyperguild.service.review import charts
 from hyperguild.service.review.desk import Desk, desk_of
@@ -93,8 +93,8 @@ def _target(text: str) -> float:
         target = float(text or 0.05)
     except ValueError:
         target = -1.0
-    if not 0 < target < 1:
-        raise UsageError(f'target: "{text}" is no share between 0 and 1')
+    if not LEAST_TARGET <= target < 1:
+        raise UsageError(f'target: "{text}" is no share between {LEAST_TARGET} and 1')
     return target
 
 

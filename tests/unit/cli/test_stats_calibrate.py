@@ -187,13 +187,14 @@ def test_errors_are_one_line(
     none = str(tmp_path / "none.db")
     assert run_command_line(["stats", "--db", none]) == 2
     assert run_command_line(["calibrate", "--db", none]) == 2
-    for option in ("--target-false-accept=1.5", "--target-false-accept=nan", "--confidence=0.4"):
-        assert run_command_line(["calibrate", option, "--db", str(log.path)]) == 2
+    for target in ("1.5", "nan", "1e-300"):
+        assert run_command_line(["calibrate", f"--target-false-accept={target}", "--db", str(log.path)]) == 2
+    assert run_command_line(["calibrate", "--confidence=0.4", "--db", str(log.path)]) == 2
     chains.unlink()
     assert run_command_line(["calibrate", "--write", "--db", str(log.path)]) == 3
     said = capsys.readouterr()
     assert said.out == ""
-    assert [line.startswith("error: ") for line in said.err.splitlines()] == [True] * 6
+    assert [line.startswith("error: ") for line in said.err.splitlines()] == [True] * 7
 
 
 def test_calibrate_without_chains_yaml_proposes_no_edit(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +41,20 @@ def test_a_changed_word_is_marked_within_its_line() -> None:
     found = difference("the total is rounded twice\n", "the total is rounded once\n")
     assert found.lines[0] == DiffLine("less", ("the total is rounded ", "twice"))
     assert found.lines[1] == DiffLine("more", ("the total is rounded ", "once"))
+
+
+@pytest.mark.parametrize(("lines", "words"), [(1400, 90), (1500, 1)])
+def test_answers_that_repeat_themselves_are_compared_in_bounded_time(lines: int, words: int) -> None:
+    draw = random.Random(1)  # noqa: S311  # repeatable
+
+    def answer() -> str:
+        return "\n".join(" ".join(draw.choices("abcdefgh", k=words)) for _ in range(lines))
+
+    old, new = answer(), answer()
+    began = time.monotonic()
+    found = difference(old, new)
+    assert time.monotonic() - began < 20  # minutes, where every word is compared with every other
+    assert joined(found.lines, "less") == old.split("\n")
 
 
 def test_lines_far_from_a_change_are_folded() -> None:

@@ -152,7 +152,8 @@ REFUSED = {
     "/?until=9999-12-31": "no date",
     "/statistics?by=colour": "one of skill, chain",
     "/statistics?days=5": "one of 7, 30",
-    "/calibration?target=2": "no share between 0 and 1",
+    "/calibration?target=2": "no share between 0.0001 and 1",
+    "/calibration?target=1e-300": "no share between 0.0001 and 1",
 }
 
 
@@ -291,7 +292,7 @@ async def test_calibration_and_statistics_follow_the_labels(
         calibration = await client.get("/calibration")
         statistics = await client.get("/statistics?label=bad")
     assert "Labelled 2 1 good, 1 bad; 2 without" in text_of(calibration)
-    assert "Too few answers are labelled bad" in text_of(calibration)
+    assert "No threshold: one answer labelled bad is too few to be 95 % sure of 5 %" in text_of(calibration)
     assert calibration.text.count('<circle class="point"') == 2
     assert "Runs 1 3 attempts" in text_of(statistics)
 
