@@ -17,6 +17,7 @@ from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.orchestration.attempt_terms import Pause
 from hyperguild.orchestration.context import RunContext
+from hyperguild.orchestration.decide import accepted_attempt
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.lease import lease_end
 from hyperguild.orchestration.resume import Continuation, prompt_record
@@ -24,7 +25,7 @@ from hyperguild.orchestration.shared_breakers import SharedBreakers
 
 
 class RunRecord:
-    """What one run has come to. `attempts` are all of it so far, skips included, in order.
+    """What one run has come to. `attempts` are all of it so far, skips included, in the order they ended.
 
     `begun`: the log knows of the run. Whoever sees the run cancelled sets `cancelled`.
     """
@@ -80,9 +81,9 @@ class RunRecord:
         return UnrecordedRunError(error, result)
 
     def _as_far_as_it_came(self) -> RunResult:
-        last = self.attempts[-1] if self.attempts else None
-        if last is not None and last.verdict == "accept":
-            return self._result("accepted", last)
+        accepted = accepted_attempt(self.attempts)
+        if accepted is not None:
+            return self._result("accepted", accepted)
         return self._result("cancelled" if self.cancelled else "interrupted", None)
 
     def _result(self, status: RunStatus, chosen: Attempt | None, pause: Pause | None = None) -> RunResult:
