@@ -320,6 +320,7 @@ class Tier(_Tunable, _Timed):
     hedge_after_s: Annotated[Number, Field(ge=0)] = Field(
         0.0, description="With when_cold: hedge: seconds before the next one is begun."
     )
+    speculate: Flag = Field(False, description="Begin the next one while the verifier judges this one.")
     attempts: Count = Field(1, description="How often this tier may try.")
     retries: Annotated[WholeNumber, Field(ge=0, le=10)] = Field(
         2, description="Retries of a failed request, 0 to 10."

@@ -163,7 +163,8 @@ class RetryPolicy:
 class Tier:
     """A model's place in a chain. `model` carries the tier's own params, extra_body and label already.
 
-    With `when_cold: hedge` the next tier is begun once the model was not ready for `hedge_after_s`.
+    With `when_cold: hedge` the next tier is begun once the model was not ready for `hedge_after_s`; with
+    `speculate`, while the verifier judges this one's last answer.
     """
 
     position: int
@@ -171,6 +172,7 @@ class Tier:
     verify: bool
     when_cold: WhenCold = "wait"
     hedge_after_s: float = 0.0
+    speculate: bool = False
     attempts: int = 1
     limits: TimeLimits = field(default_factory=TimeLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

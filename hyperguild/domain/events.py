@@ -11,10 +11,10 @@ from hyperguild.domain.chain import TierLabel
 from hyperguild.domain.records import Attempt, Cause, CheckResult, Record, RunResult, VerdictKind, WarmState
 from hyperguild.domain.usage import Usage
 
-SpeculationKind = Literal["hedge", "tier"]
+SpeculationKind = Literal["tool", "result", "hedge", "tier"]
 """What is begun early."""
 
-SpeculationOutcome = Literal["hit", "miss", "cancelled"]
+SpeculationOutcome = Literal["hit", "miss", "stale", "failed", "cancelled"]
 
 
 class _Event(Record):
@@ -192,9 +192,9 @@ class AttemptFinished(_Event):
 
 
 class SpeculationStarted(_Event):
-    """Work begins before it is known whether it is needed; `what` names the model that does it.
+    """Work begins before it is known whether it is needed; `what` names the tool call or the model.
 
-    `hedge`: the next tier, while the model before it is being loaded.
+    `tool`: a call that the model may make.
     """
 
     type: Literal["speculation.started"] = "speculation.started"
@@ -205,10 +205,10 @@ class SpeculationStarted(_Event):
 class SpeculationSettled(_Event):
     """It is known whether that work was needed.
 
-    `hit`: its result is used. `miss`: it is not. `cancelled`: the run was, before that was known. Of a miss,
-    and of what a hit made needless, `wasted` tokens were used and `wasted_usd` spent (null: not known).
-    `saved_ms` is how much sooner the work was begun than it would have been; null where that cannot be
-    measured, for what it would have waited for did not come to its end.
+    `hit`: its result is used. `miss`: it is not. `stale`: something was written since it began. `failed`: the
+    work is done anew. `cancelled`: the run was, before that was known. Of a miss `wasted` tokens were used
+    and `wasted_usd` spent (null: not known). `saved_ms` is how much sooner the work was begun than it would
+    have been; null where that cannot be measured.
     """
 
     type: Literal["speculation.settled"] = "speculation.settled"

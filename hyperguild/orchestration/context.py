@@ -102,7 +102,7 @@ def _purse(request: RunRequest, continuation: Continuation | None) -> Standing |
 
 
 def may_speculate(request: RunRequest) -> bool:
-    """Tell whether a tier may be begun before it is known to be needed: one hedges, and none can write.
+    """Tell whether a tier may be begun before it is known to be needed: somebody asks for it, none can write.
 
     What is begun so may be thrown away at any moment. Attempts that are given tools are thus left alone.
     """
@@ -111,5 +111,5 @@ def may_speculate(request: RunRequest) -> bool:
         request.work is None
         and not request.external_tools
         and not any(tier.agent.delegate for tier in tiers)
-        and any(tier.when_cold == "hedge" for tier in tiers)
+        and any(tier.when_cold == "hedge" or tier.speculate for tier in tiers)
     )

@@ -20,8 +20,9 @@ UNANSWERED: frozenset[Cause] = frozenset(get_args(TripKind))
 NOT_LOADED: frozenset[WarmState] = frozenset({"cold", "starting"})
 """Warm states of a model that has to be loaded; one that is `unknown` is tried."""
 
-AheadPhase = Literal["cold", "answering"]
-"""Of an attempt under way: its model is not loaded yet and has said nothing; or it has, or was loaded."""
+AheadPhase = Literal["cold", "answering", "judged"]
+"""Of an attempt under way: its model is not loaded yet and has said nothing; it has, or was loaded; its
+answer is before the verifier."""
 
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
@@ -157,19 +158,23 @@ def decide_beside(situation: Situation) -> Beside:
     """
     ahead = situation.ahead
     second = None if ahead is None else tier_after(situation.chain, ahead.tier)
-    if ahead is None or second is None or not _may_be_guessed(ahead, second):
+    if ahead is None or second is None:
+        return Wait()
+    situation = replace(situation, attempts=counted(situation.attempts))
+    kind = _guess(situation, ahead, second)
+    if kind is None:
         return Wait()
     left_s = ahead.tier.hedge_after_s - ahead.elapsed_s
-    if left_s > 0:
+    if kind == "hedge" and left_s > 0:
         return Wait(left_s)
-    situation = _with_both(replace(situation, attempts=counted(situation.attempts)), ahead)
+    situation = _with_both(situation, ahead)
     if _spent(situation, under_way=1) or obstacle(situation, second) is not None:
         return Wait()
     if second.probed and situation.warm_state is None:
         return Probe(second)
     if second.probed and situation.warm_state in NOT_LOADED:
         return Wait()
-    return Speculate("hedge", _try(situation, second))
+    return Speculate(kind, _try(situation, second))
 
 
 def tier_after(chain: Chain, tier: Tier) -> Tier | None:
@@ -264,10 +269,15 @@ def _exhaust(situation: Situation) -> GiveUp:
     return GiveUp("exhausted", best)
 
 
-def _may_be_guessed(ahead: Ahead, second: Tier) -> bool:
-    """Tell whether the next tier is to be begun as far as the attempt has come, if there is a way."""
+def _guess(situation: Situation, ahead: Ahead, second: Tier) -> SpeculationKind | None:
+    """Return as what the next tier is to be begun, as far as the attempt has come; None: not at all."""
     first = ahead.tier
-    return ahead.phase == "cold" and first.when_cold == "hedge" and first.model.name != second.model.name
+    if ahead.phase == "cold" and first.when_cold == "hedge" and first.model.name != second.model.name:
+        return "hedge"
+    tried = sum(1 for attempt in situation.attempts if attempt.position == first.position)
+    if ahead.phase == "judged" and first.speculate and first.verify and tried + 1 >= first.attempts:
+        return "tier"
+    return None
 
 
 def _with_both(situation: Situation, ahead: Ahead) -> Situation:

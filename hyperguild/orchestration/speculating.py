@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from hyperguild.agent.terms import LoopEnd
 from hyperguild.domain.events import (
     SpeculationKind,
     SpeculationOutcome,
@@ -39,7 +41,8 @@ LookBeside = Callable[[AheadPhase, float], Awaitable[Guess | Wait]]
 class Speculating:
     """Makes one attempt, `ahead`, and perhaps another one beside it. Use it once.
 
-    The first answer that is accepted wins: the other attempt is cancelled, its connection closed, and
+    The first answer that is accepted wins (one that is begun while the other is judged waits for that verdict
+    with its own): the other attempt is cancelled, its connection closed, and
     recorded as such with what it has used. Two are never accepted: who has a verdict is recorded before
     anybody else's is looked at. Without a winner both come to their own end. Cancelling cancels and records
     both, and passes on; where the log fails both are counted as cut off, and `StoreError` is raised.
@@ -60,7 +63,7 @@ class Speculating:
         try:
             guess = await self._guess_beside(ahead)
             if guess is not None:
-                began = self._begin(guess)
+                began = self._begin(guess, ahead)
             await self._all_ended()
         finally:
             await self._stop()
@@ -70,20 +73,25 @@ class Speculating:
     async def _guess_beside(self, ahead: _Lane) -> Guess | None:
         """Return what is to be begun beside the attempt; None once that is too late."""
         while not ahead.task.done():
+            ahead.moved.clear()
             decision = await self._look(ahead.phase, self._clock.monotonic() - ahead.began_s)
             if isinstance(decision, Guess):
                 return None if ahead.task.done() else decision
-            await asyncio.wait({ahead.task}, timeout=decision.for_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(decision.for_s):
+                    await ahead.moved.wait()
         return None
 
-    def _begin(self, guess: Guess) -> _Begun:
+    def _begin(self, guess: Guess, ahead: _Lane) -> _Begun:
         plan, emit = guess.begin()
         emit(SpeculationStarted, kind=guess.kind, what=guess.model)
-        return _Begun(guess, self._start(plan, emit), emit)
+        behind = ahead if guess.kind == "tier" else None
+        return _Begun(guess, self._start(plan, emit, behind), emit)
 
-    def _start(self, plan: AttemptPlan, emit: Emitter) -> _Lane:
-        lane = _Lane(plan, self._clock.monotonic())
+    def _start(self, plan: AttemptPlan, emit: Emitter, behind: _Lane | None = None) -> _Lane:
+        lane = _Lane(plan, self._clock.monotonic(), behind)
         lane.task = asyncio.create_task(self._make(lane, emit))
+        lane.task.add_done_callback(lambda _: lane.moved.set())
         self._lanes.append(lane)
         return lane
 
@@ -91,13 +99,21 @@ class Speculating:
         """Make one of the attempts, from its beginning to its record."""
         async with self._attempting.open(lane.plan, emit) as attempt:
             lane.attempt = attempt
-            judged = await attempt.judge(await attempt.generate(), self._verifier)
+            reached = await attempt.generate()
+            if isinstance(reached, LoopEnd):
+                lane.is_judged = True
+                lane.moved.set()
+            if lane.behind is not None:
+                lane.stood_s = self._clock.monotonic()
+                await lane.behind.recorded.wait()
+            judged = await attempt.judge(reached, self._verifier)
             async with self._turn:
                 lane.ended_s = self._clock.monotonic()
                 if isinstance(judged, Attempt) and judged.verdict == "accept":
                     lane.has_won = True
                     self._give_up(Outcome.lost_to(judged.model))
                 await attempt.settle(judged)
+        lane.recorded.set()
 
     async def _all_ended(self) -> None:
         """Wait until every attempt has ended or was stopped. Raises what any of them raises, at once."""
@@ -129,13 +145,21 @@ class Speculating:
 
 
 class _Lane:
-    """One of the attempts: its task, and what is known of it at any moment. Times are of the run's clock."""
+    """One of the attempts: its task, and what is known of it at any moment. Times are of the run's clock.
+
+    `moved` is set when it has an answer, or has ended. One that is `behind` another waits with its answer
+    until that one is `recorded`; since `stood_s`.
+    """
 
     task: asyncio.Task[None]
 
-    def __init__(self, plan: AttemptPlan, began_s: float) -> None:
+    def __init__(self, plan: AttemptPlan, began_s: float, behind: _Lane | None) -> None:
         self.plan = plan
         self.began_s = began_s
+        self.behind = behind
+        self.moved, self.recorded = asyncio.Event(), asyncio.Event()
+        self.is_judged = False
+        self.stood_s: float | None = None
         self.ended_s: float | None = None
         self.has_won = False
         self.attempt: OpenAttempt | None = None
@@ -143,6 +167,8 @@ class _Lane:
     @property
     def phase(self) -> AheadPhase:
         """How far it has come."""
+        if self.is_judged:
+            return "judged"
         if self.plan.warm_state not in NOT_LOADED or (self.attempt is not None and self.attempt.answers):
             return "answering"
         return "cold"
@@ -181,7 +207,7 @@ class _Begun:
             wasted, wasted_usd = lost.used
         saved_ms: int | None = 0 if outcome == "miss" else None
         if outcome == "hit" and ended is not None and own is not None:
-            saved_ms = round((min(ended, own) - self.lane.began_s) * 1000)
+            saved_ms = round((min(ended, self.lane.stood_s or own) - self.lane.began_s) * 1000)
         self.emit(
             SpeculationSettled,
             kind=self.guess.kind,

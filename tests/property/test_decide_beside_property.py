@@ -41,6 +41,8 @@ def situations(draw: st.DrawFn) -> Situation:
             draw(MODELS),
             when_cold=draw(st.sampled_from(["wait", "skip", "hedge"])),
             hedge_after_s=draw(st.sampled_from([0.0, 2.0])),
+            speculate=draw(st.booleans()),
+            attempts=draw(st.integers(1, 2)),
         )
         for position in range(draw(st.integers(1, 3)))
     ]
@@ -66,7 +68,7 @@ def situations(draw: st.DrawFn) -> Situation:
         standings=() if tokens is None else (tokens,),
         ahead=Ahead(
             tiers[position],
-            draw(st.sampled_from(["cold", "answering"])),
+            draw(st.sampled_from(["cold", "answering", "judged"])),
             draw(st.floats(0, 4)),
             worst_amount(walked, tiers[position], prompt_tokens),
         ),
@@ -74,18 +76,25 @@ def situations(draw: st.DrawFn) -> Situation:
 
 
 @given(situations())
-def test_hedge_is_begun_only_where_it_can_do_no_harm(situation: Situation) -> None:
+def test_i4_and_hedge_are_begun_only_where_they_can_do_no_harm(situation: Situation) -> None:
     decision, ahead, walked = decide_beside(situation), situation.ahead, situation.chain
     assert ahead is not None
     assert decide_beside(situation) == decision, "deciding is pure"
     if isinstance(decision, Wait):
         assert decision.for_s is None or 0 < decision.for_s <= ahead.tier.hedge_after_s
         return
-    assert (ahead.phase, ahead.tier.when_cold) == ("cold", "hedge")
-    assert ahead.elapsed_s >= ahead.tier.hedge_after_s
     second = decision.tier if isinstance(decision, Probe) else decision.second.tier
     assert second.position == ahead.tier.position + 1
-    assert second.model.name != ahead.tier.model.name
+    if ahead.phase == "judged":
+        assert isinstance(decision, Probe) or decision.kind == "tier"
+        assert ahead.tier.speculate
+        assert ahead.tier.verify
+        assert ahead.tier.attempts == 1, "else it is the same tier that is tried next"
+    else:
+        assert isinstance(decision, Probe) or decision.kind == "hedge"
+        assert (ahead.phase, ahead.tier.when_cold) == ("cold", "hedge")
+        assert ahead.elapsed_s >= ahead.tier.hedge_after_s
+        assert second.model.name != ahead.tier.model.name
     assert second.model.name not in situation.breakers
     if isinstance(decision, Probe):
         assert situation.warm_state is None, "a tier is probed once"
@@ -122,3 +131,12 @@ def test_the_next_tier_does_not_depend_on_who_of_two_ended_first(order: Any, tri
     walked = chain(*(tier(position, attempts=tries) for position in range(4)))
     tried = [attempt(position) for position in order]
     assert next_tier(walked, tried) is walked.tiers[2 if tries > 1 else 3]
+
+
+def test_i4_is_decided_at_all() -> None:
+    walked = chain(tier(0, local_model("a"), speculate=True, attempts=2), tier(1, cloud_model("d")))
+    ahead = Ahead(walked.tiers[0], "judged", 0.5, worst_amount(walked, walked.tiers[0], 10))
+    assert decide_beside(Situation(walked, ahead=ahead)) == Wait()
+    decision = decide_beside(Situation(walked, (attempt(0, model="a"),), ahead=ahead))
+    assert isinstance(decision, Speculate)
+    assert (decision.kind, decision.second.tier) == ("tier", walked.tiers[1])

@@ -170,6 +170,7 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
         "verify": True,
         "when_cold": "wait",
         "hedge_after_s": None,
+        "speculate": False,
         "attempts": 1,
         "timeout_s": 600,
         "load_timeout_s": 300,
