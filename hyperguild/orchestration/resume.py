@@ -13,7 +13,7 @@ from hyperguild.agent.transcript import repaired
 from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.message_records import as_record, from_record
 from hyperguild.domain.messages import Message
-from hyperguild.domain.records import RESUMABLE, Attempt, Step, StoredRun
+from hyperguild.domain.records import RESUMABLE, Attempt, SpeculationUse, Step, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import LITERAL, placeholders_in
 from hyperguild.domain.tools import ToolCall, ToolResult
@@ -87,6 +87,7 @@ class Continuation:
     attempts: tuple[Attempt, ...] = ()
     earlier_ms: int = 0
     under_way: UnderWay | None = None
+    speculation: SpeculationUse | None = None
 
     @property
     def used_tokens(self) -> int:
@@ -200,6 +201,7 @@ def plan(
         tuple(_quotable(attempt, restorer) for attempt in attempts),
         stored.result.duration_ms,
         under_way if tier is not None else None,
+        stored.result.speculation,
     )
 
 

@@ -10,6 +10,7 @@ from hyperguild.domain.records import (
     RunResult,
     RunStart,
     RunStatus,
+    SpeculationUse,
     Step,
     UnrecordedRunError,
 )
@@ -40,6 +41,7 @@ class RunRecord:
         self._reached: RunResult | None = None
         self.attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self.begun = continuation is not None
+        self._speculation = None if continuation is None else continuation.speculation
         self.cancelled = False
 
     async def begin(self, task: str) -> None:
@@ -64,6 +66,10 @@ class RunRecord:
         await self._store.record_attempt(self._run.run_id, attempt, steps)
         await self._breakers.save(emit)
         emit(AttemptFinished, attempt=attempt)
+
+    def count_speculation(self, use: SpeculationUse) -> None:
+        """Count what came of work that was begun before it was needed; durable once the run ends."""
+        self._speculation = use if self._speculation is None else self._speculation + use
 
     async def finish(
         self, status: RunStatus, chosen: Attempt | None = None, pause: Pause | None = None
@@ -106,6 +112,7 @@ class RunRecord:
             cost_usd=total_cost_usd(cost for one in attempts for cost in one.costs_usd),
             attempts=tuple(self.attempts),
             pending_tool_calls=() if pause is None else pause.calls,
+            speculation=self._speculation,
         )
 
     def _start(self, task: str) -> RunStart:

@@ -14,13 +14,14 @@ from hyperguild.domain.events import (
     SpeculationSettled,
     SpeculationStarted,
 )
-from hyperguild.domain.records import Attempt
+from hyperguild.domain.records import Attempt, SpeculationUse
 from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.orchestration.attempt_terms import AttemptPlan, Outcome
 from hyperguild.orchestration.attempting import Attempting, OpenAttempt, cut_off_by
 from hyperguild.orchestration.decide import NOT_LOADED, AheadPhase, Wait
 from hyperguild.orchestration.emitter import Emitter
+from hyperguild.orchestration.run_record import RunRecord
 from hyperguild.ports import Clock
 from hyperguild.verification.verifier import Verifier
 
@@ -48,7 +49,15 @@ class Speculating:
     both, and passes on; where the log fails both are counted as cut off, and `StoreError` is raised.
     """
 
-    def __init__(self, attempting: Attempting, verifier: Verifier, clock: Clock, look: LookBeside) -> None:
+    def __init__(
+        self,
+        record: RunRecord,
+        attempting: Attempting,
+        verifier: Verifier,
+        clock: Clock,
+        look: LookBeside,
+    ) -> None:
+        self._record = record
         self._attempting = attempting
         self._verifier = verifier
         self._clock = clock
@@ -68,7 +77,7 @@ class Speculating:
         finally:
             await self._stop()
             if began is not None:
-                began.tell(ahead)
+                self._record.count_speculation(began.told(ahead))
 
     async def _guess_beside(self, ahead: _Lane) -> Guess | None:
         """Return what is to be begun beside the attempt; None once that is too late."""
@@ -192,8 +201,8 @@ class _Begun:
     lane: _Lane
     emit: Emitter
 
-    def tell(self, ahead: _Lane) -> None:
-        """Tell what came of it; all is over by now."""
+    def told(self, ahead: _Lane) -> SpeculationUse:
+        """Tell what came of it, and return it; all is over by now."""
         ended, own = ahead.ended_s, self.lane.ended_s
         wasted: Usage = Usage()
         wasted_usd: float | None = 0.0
@@ -216,4 +225,11 @@ class _Begun:
             saved_ms=saved_ms,
             wasted=wasted,
             wasted_usd=wasted_usd,
+        )
+        return SpeculationUse(
+            hits=int(outcome == "hit"),
+            misses=int(outcome == "miss"),
+            wasted_tokens=wasted.tokens,
+            wasted_usd=wasted_usd,
+            saved_ms=saved_ms or 0,
         )

@@ -179,7 +179,8 @@ class _Walk:
             return Guess(decision.kind, second.tier.model.name, begin)
 
         clock = self._run.tools.clock
-        await Speculating(self._attempting, self._verifier, clock, look).run(plan, emit)
+        speculating = Speculating(self._record, self._attempting, self._verifier, clock, look)
+        await speculating.run(plan, emit)
 
     async def _apply_what_was_accepted(self) -> None:
         """Apply what an attempt changed that was accepted as the run was left: on record, but not applied."""

@@ -11,7 +11,7 @@ import pytest
 from walking import Events, walked
 
 from hyperguild.domain.events import Event, SpeculationSettled, SpeculationStarted
-from hyperguild.domain.records import RunResult
+from hyperguild.domain.records import RunResult, SpeculationUse
 from hyperguild.simulation.process import FleetProcess
 
 HEAD = """\
@@ -90,6 +90,7 @@ async def test_i4_the_next_tier_runs_while_the_verifier_judges_and_is_used(
     assert (event.outcome, event.wasted.tokens, event.wasted_usd) == ("hit", 0, 0.0)
     assert event.saved_ms is not None
     assert 0 <= event.saved_ms <= result.attempts[0].duration_ms
+    assert result.speculation == SpeculationUse(hits=1, saved_ms=event.saved_ms)
     [request] = asked(fleet, "cloud")
     assert "Prior attempt feedback" not in str(request["body"]), "nobody knew of any"
 
@@ -103,6 +104,9 @@ async def test_i4_an_accepted_verdict_cancels_it(fleet: FleetProcess, tmp_path: 
     assert result.cost_usd == lost.cost_usd
     event = settled(events)
     assert (event.outcome, event.saved_ms, event.wasted_usd) == ("miss", 0, lost.cost_usd)
+    assert result.speculation == SpeculationUse(
+        misses=1, wasted_tokens=lost.usage.tokens, wasted_usd=lost.cost_usd
+    )
     async with asyncio.timeout(30):
         while asked(fleet, "cloud")[0]["outcome"] != "client_disconnected":  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.02)
@@ -123,6 +127,7 @@ async def test_i4_nothing_is_begun_that_the_budget_does_not_allow(
     result = await speculate(fleet, tmp_path, poor)
     assert told(result) == [("local", 0, "accept", None)]
     assert not asked(fleet, "cloud")
+    assert result.speculation is None
 
 
 def test_i4_interrupted_leaves_a_true_log_and_goes_on_with_the_answer(
@@ -138,6 +143,7 @@ def test_i4_interrupted_leaves_a_true_log_and_goes_on_with_the_answer(
     [run] = home.run("sessions", "show", "last", "--json").json["runs"]
     ended = sorted((one["model"], one["verdict"], one["cause"]) for one in run["attempts"])
     assert ended == [("cloud", "error", "cancelled"), ("local", "error", "cancelled")]
+    assert (run["speculation"]["hits"], run["speculation"]["misses"]) == (0, 0)
 
     fleet.script(script(accepts=True))
     went_on = home.run("run", "--continue", "--json")
