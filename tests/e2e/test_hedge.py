@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from walking import Events, walked
 
 from hyperguild.domain.events import AttemptStarted, SpeculationSettled, SpeculationStarted
-from hyperguild.domain.records import RunResult
+from hyperguild.domain.records import RunResult, UnrecordedRunError
 from hyperguild.simulation.process import FleetProcess
 
 HEAD = """\
@@ -212,3 +214,42 @@ def test_hedge_killed_leaves_a_true_log(home: Any, fleet: FleetProcess, until: A
     process.communicate(timeout=60)
     [run] = home.run("sessions", "show", "last", "--json").json["runs"]
     assert (run["status"], run["attempts"]) == ("interrupted", [])
+
+
+@pytest.mark.parametrize("cloud", ["good", "bad"])
+async def test_hedge_ends_with_what_is_known_where_the_log_fails(
+    fleet: FleetProcess, tmp_path: Path, cloud: str
+) -> None:
+    fleet.script(script(load_s=0.0))
+    await hedge(fleet, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as log:
+        log.execute("CREATE TRIGGER no BEFORE INSERT ON attempts BEGIN SELECT RAISE(FAIL, 'refused'); END")
+    fleet.script(script(load_s=LONG_S, cloud=cloud))
+    fleet.reset()
+    events = Events()
+    chain = HEDGED.replace("cloud]", "{model: cloud, verify: true}]")
+    with pytest.raises(UnrecordedRunError) as caught:
+        await hedge(fleet, tmp_path, chain, events)
+    result = caught.value.result
+    ended = {one.model: (one.verdict, one.cause) for one in result.attempts}
+    assert ended["local"] == ("error", "cancelled")
+    if cloud == "good":
+        assert (result.status, result.output, ended["cloud"]) == ("accepted", "good", ("accept", None))
+    else:
+        assert (result.status, ended["cloud"]) == ("interrupted", ("escalate", "check_failed"))
+        [lost] = [one for one in result.attempts if one.model == "local"]
+        assert lost.error is not None
+        assert lost.error.message.startswith("cut off: ")
+    await until(lambda: asked(fleet, "local")[0]["outcome"] == "client_disconnected")
+
+
+async def test_hedge_has_one_winner_however_close_it_is(fleet: FleetProcess, tmp_path: Path) -> None:
+    for delay_s in (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.08, 0.12):
+        fleet.script(script(load_s=0.02, delay_s=delay_s))
+        fleet.reset()
+        result = await hedge(fleet, tmp_path)
+        verdicts = [one.verdict for one in result.attempts]
+        assert result.status == "accepted"
+        assert verdicts[0] == "accept"
+        assert verdicts[1:] in ([], ["error"])
+        assert result.model == result.attempts[0].model
