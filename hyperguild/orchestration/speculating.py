@@ -74,6 +74,9 @@ class Speculating:
             if guess is not None:
                 began = self._begin(guess, ahead)
             await self._all_ended()
+        except StoreError as error:
+            self._give_up(cut_off_by(error))
+            raise
         finally:
             await self._stop()
             if began is not None:
@@ -130,7 +133,7 @@ class Speculating:
         while under_way:
             done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if not task.cancelled():
+                if not (task.cancelled() and any(lane.has_won for lane in self._lanes)):
                     task.result()
 
     def _give_up(self, outcome: Outcome) -> None:
@@ -143,9 +146,6 @@ class Speculating:
 
     async def _stop(self) -> None:
         """Stop what is still under way, and wait until all is over and recorded."""
-        failure = next((error for lane in self._lanes if (error := lane.failure()) is not None), None)
-        if isinstance(failure, StoreError):
-            self._give_up(cut_off_by(failure))
         for lane in self._lanes:
             lane.task.cancel()
         await asyncio.wait({lane.task for lane in self._lanes})
