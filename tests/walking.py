@@ -44,6 +44,7 @@ async def walked(
                 result = error.result
         stored = await store.run(result.run_id)
         assert stored is not None
+        assert stored.result.speculation == result.speculation
         assert [one.attempt_id for one in stored.result.attempts] == [
             one.attempt_id for one in result.attempts
         ]

@@ -167,6 +167,8 @@ def _tier_object(tier: Tier) -> dict[str, Any]:
         "tier": model.label,
         "verify": tier.verify,
         "when_cold": tier.when_cold if tier.probed else None,
+        "hedge_after_s": tier.hedge_after_s if tier.probed and tier.when_cold == "hedge" else None,
+        "speculate": tier.speculate,
         "attempts": tier.attempts,
         **_limits_object(tier.limits),
         "retries": tier.retry.retries,
@@ -247,7 +249,8 @@ def _add_tier(page: Page, tier: Mapping[str, Any], chain: Mapping[str, Any]) -> 
         ("endpoint", f"{tier['endpoint']} ({', '.join(about)})"),
         ("upstream", tier["upstream"] if tier["gguf"] is None else ""),
         ("file", tier["gguf"] or ""),
-        ("when cold", _when_cold(tier["when_cold"], last=last) if loads else ""),
+        ("when cold", _when_cold(tier, last=last) if loads else ""),
+        ("speculates", "begins the next tier while this one is judged" if tier["speculate"] else ""),
         ("attempts", _attempts_text(tier)),
         ("limits", _limits_text(tier, loads=loads)),
         ("window", _window_text(tier)),
@@ -310,9 +313,12 @@ def _how_verified(tier: Mapping[str, Any], verifier: Mapping[str, Any] | None) -
     return "checked and judged" if verifier["checks"] else "judged"
 
 
-def _when_cold(policy: str, *, last: bool) -> str:
+def _when_cold(tier: Mapping[str, Any], *, last: bool) -> str:
+    policy: str = tier["when_cold"]
     if policy == "skip" and last:
         return "wait (the last tier is never skipped)"
+    if tier["hedge_after_s"]:
+        return f"{policy}, after {duration(tier['hedge_after_s'])}"
     return policy
 
 

@@ -42,6 +42,7 @@ class Row:
     doing: str = ""
     attempt: Attempt | None = None
     chars: int = 0
+    attempt_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,14 +63,21 @@ class Progress:
 
     def _apply(self, event: Event) -> None:
         if isinstance(event, AttemptStarted):
-            self.rows.append(Row(event.model, event.tier, "asked"))
-        elif isinstance(event, AttemptFinished):
-            self._finish(event.attempt)
-        elif self.rows and self.rows[-1].attempt is None:
-            self.rows[-1] = _moved(self.rows[-1], event)
+            self.rows.append(Row(event.model, event.tier, "asked", attempt_id=event.attempt_id))
+            return
+        place = self._place(event.attempt_id)
+        if place is None:
+            return
+        if isinstance(event, AttemptFinished):
+            attempt = event.attempt
+            self.rows[place] = Row(attempt.model, attempt.tier, attempt=attempt, attempt_id=event.attempt_id)
+        elif self.rows[place].attempt is None:
+            self.rows[place] = _moved(self.rows[place], event)
 
-    def _finish(self, attempt: Attempt) -> None:
-        self.rows[-1] = Row(attempt.model, attempt.tier, attempt=attempt)
+    def _place(self, attempt_id: str | None) -> int | None:
+        """Return where the attempt's row is: several may be under way."""
+        ids = [row.attempt_id for row in self.rows]
+        return ids.index(attempt_id) if attempt_id in ids else None
 
 
 def _moved(row: Row, event: Event) -> Row:

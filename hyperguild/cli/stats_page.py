@@ -6,6 +6,7 @@ from rich.cells import cell_len
 
 from hyperguild.cli.number_table import NumberTable, fill_numbers, percent, short_count, short_time
 from hyperguild.cli.page import Page, Part
+from hyperguild.domain.records import SpeculationUse
 from hyperguild.domain.telling import dollars
 from hyperguild.domain.text import one_line
 from hyperguild.review.savings import Saved
@@ -108,6 +109,15 @@ def _fill_notes(page: Page, whole: Group, why_unknown: str | None) -> None:
     if whole.cost_unknown:
         page.add((f"?  the cost of {_counted(whole.cost_unknown, 'attempt')} is not known", "dim"), hang=3)
     page.add(("saved: ", "dim"), (_basis(whole.saved, why_unknown), "dim"), hang=7)
+    if whole.speculation is not None:
+        page.add(("begun early: ", "dim"), (_speculation_text(whole.speculation), "dim"), hang=13)
+
+
+def _speculation_text(use: SpeculationUse) -> str:
+    """Say what came of work that was begun before it was needed."""
+    wasted = f"{short_count(use.wasted_tokens)} tokens and {dollars(use.wasted_usd)} wasted"
+    needed = f"needed {_counted(use.hits, 'time')}, {short_time(use.saved_ms)} saved"
+    return f"{needed}; not needed {_counted(use.misses, 'time')}; {wasted}"
 
 
 def _basis(saved: Saved, why_unknown: str | None) -> str:

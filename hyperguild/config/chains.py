@@ -97,6 +97,8 @@ class _ChainResolver:
             model=placed,
             verify=placed.label == "local" if raw.verify is None else raw.verify,
             when_cold=raw.when_cold,
+            hedge_after_s=raw.hedge_after_s,
+            speculate=raw.speculate,
             attempts=raw.attempts,
             limits=limits_of(raw),
             retry=RetryPolicy(retries=raw.retries, wait_max_s=raw.retry_wait_max_s),

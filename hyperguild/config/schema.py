@@ -317,6 +317,10 @@ class Tier(_Tunable, _Timed):
     when_cold: Literal["wait", "skip", "hedge"] = Field(
         "wait", description="A model that is not loaded: wait for it, skip it, or run the next one meanwhile."
     )
+    hedge_after_s: Annotated[Number, Field(ge=0)] = Field(
+        0.0, description="With when_cold: hedge: seconds before the next one is begun."
+    )
+    speculate: Flag = Field(False, description="Begin the next one while the verifier judges this one.")
     attempts: Count = Field(1, description="How often this tier may try.")
     retries: Annotated[WholeNumber, Field(ge=0, le=10)] = Field(
         2, description="Retries of a failed request, 0 to 10."

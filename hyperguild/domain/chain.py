@@ -161,12 +161,18 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A model's place in a chain. `model` carries the tier's own params, extra_body and label already."""
+    """A model's place in a chain. `model` carries the tier's own params, extra_body and label already.
+
+    With `when_cold: hedge` the next tier is begun once the model was not ready for `hedge_after_s`; with
+    `speculate`, while the verifier judges this one's last answer.
+    """
 
     position: int
     model: Model
     verify: bool
     when_cold: WhenCold = "wait"
+    hedge_after_s: float = 0.0
+    speculate: bool = False
     attempts: int = 1
     limits: TimeLimits = field(default_factory=TimeLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hyperguild.domain.chain import TierLabel
-from hyperguild.domain.usage import Usage
+from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import ErrorKind, HyperguildError, ModelError, StoreError
 
 WarmState = Literal["ready", "starting", "cold", "unknown"]
@@ -191,10 +191,34 @@ class Step(Record):
     created_at: datetime
 
 
+class SpeculationUse(Record):
+    """What came of work that was begun before it was needed: how often it was, and how often it was not.
+
+    Of what was not needed: tokens, in and out, and USD (null: not known). `saved_ms` is how much sooner work
+    was begun that was needed, as far as that could be measured.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    wasted_tokens: int = 0
+    wasted_usd: float | None = 0.0
+    saved_ms: int = 0
+
+    def __add__(self, other: SpeculationUse) -> SpeculationUse:
+        return SpeculationUse(
+            hits=self.hits + other.hits,
+            misses=self.misses + other.misses,
+            wasted_tokens=self.wasted_tokens + other.wasted_tokens,
+            wasted_usd=total_cost_usd([self.wasted_usd, other.wasted_usd]),
+            saved_ms=self.saved_ms + other.saved_ms,
+        )
+
+
 class RunResult(Record):
     """The result object. `output` is the accepted (or best-effort) answer, else null.
 
     `pending_tool_calls` (`{id, name, arguments}`) are those whose results an `awaiting_tools` run waits for.
+    `speculation` is null where nothing was begun early.
     """
 
     schema_version: Literal[1] = 1
@@ -212,6 +236,7 @@ class RunResult(Record):
     cost_usd: float | None = 0.0
     attempts: tuple[Attempt, ...] = ()
     pending_tool_calls: tuple[dict[str, Any], ...] = ()
+    speculation: SpeculationUse | None = None
 
 
 class RunStart(Record):

@@ -13,6 +13,7 @@ from hyperguild.domain.records import (
     Cause,
     Record,
     RunStatus,
+    SpeculationUse,
     StoredRun,
     VerdictKind,
     WarmState,
@@ -202,6 +203,7 @@ class RunFact:
     usage: Usage
     cost_usd: float | None
     attempts: tuple[AttemptFact, ...]
+    speculation: SpeculationUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,11 @@ class AttemptUnderWay:
         return "\n".join(part for part in (failed, self._observer.changes.summary()) if part)
 
     @property
+    def answers(self) -> bool:
+        """Whether its model has been loaded since, or has begun to speak."""
+        return self._observer.answers
+
+    @property
     def _offered(self) -> bool:
         return self.plan.tier.model.tools and bool(self._toolbox.specs)
 

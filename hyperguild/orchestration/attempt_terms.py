@@ -56,6 +56,11 @@ class Outcome:
         """Return the outcome of an attempt that brought no usable answer."""
         return cls("error", error.kind, error=error)
 
+    @classmethod
+    def lost_to(cls, model: str) -> Outcome:
+        """Return the outcome of an attempt that was stopped because another one's answer was accepted."""
+        return cls.failed(ErrorInfo(kind="cancelled", message=f"the answer of {model} was accepted first"))
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:

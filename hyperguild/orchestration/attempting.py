@@ -23,7 +23,11 @@ from hyperguild.verification.verifier import Verifier
 
 
 class OpenAttempt:
-    """An attempt in its workplace: `generate`, then `conclude`; between the two another one may begin."""
+    """An attempt in its workplace: `generate`, then `conclude`, or `judge` and `settle`.
+
+    Another attempt may be open at the same time, and begin or end between any two of these. `on_record` is
+    how it ended, None before.
+    """
 
     def __init__(
         self, under_way: AttemptUnderWay, place: Workplace, record: RunRecord, emit: Emitter
@@ -33,6 +37,17 @@ class OpenAttempt:
         self._record = record
         self._emit = emit
         self._is_over = False
+        self._given_up: Outcome | None = None
+        self.on_record: Attempt | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether its model has been loaded since, or has begun to speak."""
+        return self._under_way.answers
+
+    def give_up(self, outcome: Outcome) -> None:
+        """Let it be recorded so where it is cancelled from now on: it is not the caller who does that."""
+        self._given_up = outcome
 
     async def generate(self) -> LoopEnd | Attempt | Pause:
         """Return an answer that is to be verified; or how the attempt ended, or pauses, without one."""
@@ -43,32 +58,39 @@ class OpenAttempt:
 
         Raises `StoreError` where it cannot be recorded: what it changed is then put aside.
         """
-        if isinstance(reached, LoopEnd):
-            reached = await self._under_way.verify(verifier, reached)
-        if isinstance(reached, Pause):
+        return await self.settle(await self.judge(reached, verifier))
+
+    async def judge(self, reached: LoopEnd | Attempt | Pause, verifier: Verifier) -> Attempt | Pause:
+        """Return the attempt with its verdict, if it has an answer; nothing is on record yet."""
+        return await self._under_way.verify(verifier, reached) if isinstance(reached, LoopEnd) else reached
+
+    async def settle(self, judged: Attempt | Pause) -> Pause | None:
+        """Put it on record and settle its work, or return why it pauses. Raises `StoreError`."""
+        if isinstance(judged, Pause):
             self._is_over = True
             await self._place.settle(accepted=None)
-            return reached
-        await self._put_on_record(reached)
-        await self._place.settle(accepted=reached.verdict == "accept")
+            return judged
+        await self._put_on_record(judged)
+        await self._place.settle(accepted=judged.verdict == "accept")
         return None
 
     async def cancelled(self) -> None:
         """Record it as cancelled, unless it has come to its end; what it changed is put aside."""
         if not self._is_over:
-            self._record.cancelled = True
-            await self._put_on_record(self._under_way.record(CANCELLED))
+            self._record.cancelled = self._record.cancelled or self._given_up is None
+            await self._put_on_record(self._under_way.record(self._given_up or CANCELLED))
             await self._place.settle(accepted=None)
 
     async def cut_off(self, error: StoreError) -> None:
         """Count it as cut off, unless it has come to its end; what it changed is put aside."""
         if not self._is_over:
-            self._record.attempts.append(self._under_way.record(_cut_off_by(error)))
+            self._record.attempts.append(self._under_way.record(cut_off_by(error)))
             await self._place.settle(accepted=None)
 
     async def _put_on_record(self, attempt: Attempt) -> None:
         """Record the attempt; where that fails, what it changed is not merged but put aside."""
         self._is_over = True
+        self.on_record = attempt
         try:
             await self._record.add(attempt, self._under_way.open_steps, self._emit)
         except StoreError:
@@ -125,5 +147,6 @@ class Attempting:
         return replace(plan, under_way=under_way)
 
 
-def _cut_off_by(error: StoreError) -> Outcome:
+def cut_off_by(error: StoreError) -> Outcome:
+    """Return the outcome of an attempt that ends because the log fails."""
     return Outcome.failed(ErrorInfo(kind="cancelled", message=f"cut off: {error.message}"))

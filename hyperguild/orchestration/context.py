@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hyperguild.agent.hooks import HooksIn, no_hooks
 from hyperguild.agent.source import SkillBook, ToolSource
 from hyperguild.domain.chain import Chain, Model
-from hyperguild.domain.limits import Limits
+from hyperguild.domain.limits import Limits, Standing
 from hyperguild.domain.run import RunRequest
 from hyperguild.inference.call import ModelCaller
 from hyperguild.orchestration.emitter import Emitter
@@ -88,4 +88,28 @@ def _meter(
         tools.meter if payer.delegated else None,
         (tools.store.ledger, tools.limits) if tools.limits.shared else None,
         tools.ids,
+        _purse(request, continuation),
+    )
+
+
+def _purse(request: RunRequest, continuation: Continuation | None) -> Standing | None:
+    """Return the budget in USD, where two attempts may be under way that both spend of it."""
+    limit = request.chain.budget.cost_usd
+    if limit is None or not may_speculate(request):
+        return None
+    spent = 0.0 if continuation is None else continuation.used_usd
+    return Standing("run", "cost_usd", limit, spent=spent)
+
+
+def may_speculate(request: RunRequest) -> bool:
+    """Tell whether a tier may be begun before it is known to be needed: somebody asks for it, none can write.
+
+    What is begun so may be thrown away at any moment. Attempts that are given tools are thus left alone.
+    """
+    tiers = request.chain.tiers
+    return (
+        request.work is None
+        and not request.external_tools
+        and not any(tier.agent.delegate for tier in tiers)
+        and any(tier.when_cold == "hedge" or tier.speculate for tier in tiers)
     )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from hyperguild.agent.detectors import TripKind
 from hyperguild.domain.chain import Chain, Judge, Model, Tier
+from hyperguild.domain.events import SpeculationKind
 from hyperguild.domain.limits import Amount, Refusal, Standing
 from hyperguild.domain.records import Attempt, Cause, WarmState
 from hyperguild.domain.usage import Usage
@@ -16,8 +17,29 @@ from hyperguild.resilience.budget import refusals
 UNANSWERED: frozenset[Cause] = frozenset(get_args(TripKind))
 """Causes of an escalation in which a detector stopped the attempt: its last text is no answer."""
 
+NOT_LOADED: frozenset[WarmState] = frozenset({"cold", "starting"})
+"""Warm states of a model that has to be loaded; one that is `unknown` is tried."""
+
+AheadPhase = Literal["cold", "answering", "judged"]
+"""Of an attempt under way: its model is not loaded yet and has said nothing; it has, or was loaded; its
+answer is before the verifier."""
+
 UNJUDGED: frozenset[Cause] = frozenset({"verifier_error", "budget"})
 """Causes of an escalation in which nobody refused the answer: no verdict could be had, or not in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """An attempt that is under way, and beside which the next tier may be begun.
+
+    `elapsed_s` is since it began. `takes` is what it has used and may still take at the most, its verdict
+    included; what `Situation.standings` have of that already is left out.
+    """
+
+    tier: Tier
+    phase: AheadPhase
+    elapsed_s: float
+    takes: Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +51,8 @@ class Situation:
     with it. `spent_usd` counts known costs only. `windows` are those that servers have told, by model;
     `breakers` says, by model, why some are not asked for a while. `standings` are the limits that are kept
     beside the chain's budget: those that runs share, and tokens.
+
+    `ahead` is an attempt that is under way; prompt and warm state are then those of the tier after it.
     """
 
     chain: Chain
@@ -42,6 +66,7 @@ class Situation:
     windows: Mapping[str, int] = field(default_factory=dict)
     breakers: Mapping[str, str] = field(default_factory=dict)
     standings: tuple[Standing, ...] = ()
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,21 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculate:
+    """Begin this try beside the attempt under way, before it is known whether it is needed."""
+
+    kind: SpeculationKind
+    second: Try
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let the attempt under way go on; decide again after `for_s`, None: when it has come further."""
+
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
     """The run is answered."""
 
@@ -91,14 +131,17 @@ class GiveUp:
 
 
 Decision = Probe | Try | Skip | Accept | GiveUp
+Beside = Probe | Speculate | Wait
+"""What may be decided while an attempt is under way."""
 
 
 def decide(situation: Situation) -> Decision:
     """Return what to do next. Every decision but `Probe` adds an attempt or ends the run, so a walk ends."""
     chain, attempts = situation.chain, counted(situation.attempts)
     situation = replace(situation, attempts=attempts)
-    if attempts and attempts[-1].verdict == "accept":
-        return Accept(attempts[-1])
+    accepted = accepted_attempt(attempts)
+    if accepted is not None:
+        return Accept(accepted)
     tier = next_tier(chain, attempts)
     if tier is None:
         return _exhaust(situation)
@@ -107,17 +150,58 @@ def decide(situation: Situation) -> Decision:
     return obstacle(situation, tier) or _warmth(situation, tier) or _try(situation, tier)
 
 
+def decide_beside(situation: Situation) -> Beside:
+    """Return what to begin beside the attempt under way, `situation.ahead`, if anything.
+
+    It must be able to begin at once, and within what the limits leave when the attempt under way takes all
+    that it may.
+    """
+    ahead = situation.ahead
+    second = None if ahead is None else tier_after(situation.chain, ahead.tier)
+    if ahead is None or second is None:
+        return Wait()
+    situation = replace(situation, attempts=counted(situation.attempts))
+    kind = _guess(situation, ahead, second)
+    if kind is None:
+        return Wait()
+    left_s = ahead.tier.hedge_after_s - ahead.elapsed_s
+    if kind == "hedge" and left_s > 0:
+        return Wait(left_s)
+    situation = _with_both(situation, ahead)
+    if _spent(situation, under_way=1) or obstacle(situation, second) is not None:
+        return Wait()
+    if second.probed and situation.warm_state is None:
+        return Probe(second)
+    if second.probed and situation.warm_state in NOT_LOADED:
+        return Wait()
+    return Speculate(kind, _try(situation, second))
+
+
+def tier_after(chain: Chain, tier: Tier) -> Tier | None:
+    """Return the tier that follows in the chain; None after the last."""
+    return chain.tiers[tier.position + 1] if tier.position + 1 < len(chain.tiers) else None
+
+
+def accepted_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Return the attempt whose answer was accepted, which ends a run; None where there is none."""
+    return next((attempt for attempt in attempts if attempt.verdict == "accept"), None)
+
+
 def next_tier(chain: Chain, attempts: Sequence[Attempt]) -> Tier | None:
-    """Return the next tier: the same again while it has tries left, else the one after; None at the end."""
+    """Return the next tier: the same again while it has tries left, else the one after; None at the end.
+
+    Attempts are in the order in which they ended: where two were under way, the later tier's may be first.
+    """
     attempts = counted(attempts)
     if not attempts:
         return chain.tiers[0]
-    last = attempts[-1]
-    tier = chain.tiers[last.position]
-    tried = sum(1 for attempt in attempts if attempt.position == last.position)
+    furthest = max(attempt.position for attempt in attempts)
+    last = [attempt for attempt in attempts if attempt.position == furthest][-1]
+    tier = chain.tiers[furthest]
+    tried = sum(1 for attempt in attempts if attempt.position == furthest)
     if last.verdict == "escalate" and last.cause not in UNJUDGED and tried < tier.attempts:
         return tier
-    return chain.tiers[last.position + 1] if last.position + 1 < len(chain.tiers) else None
+    return tier_after(chain, tier)
 
 
 def counted(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
@@ -185,9 +269,32 @@ def _exhaust(situation: Situation) -> GiveUp:
     return GiveUp("exhausted", best)
 
 
-def _spent(situation: Situation) -> bool:
+def _guess(situation: Situation, ahead: Ahead, second: Tier) -> SpeculationKind | None:
+    """Return as what the next tier is to be begun, as far as the attempt has come; None: not at all."""
+    first = ahead.tier
+    if ahead.phase == "cold" and first.when_cold == "hedge" and first.model.name != second.model.name:
+        return "hedge"
+    tried = sum(1 for attempt in situation.attempts if attempt.position == first.position)
+    if ahead.phase == "judged" and first.speculate and first.verify and tried + 1 >= first.attempts:
+        return "tier"
+    return None
+
+
+def _with_both(situation: Situation, ahead: Ahead) -> Situation:
+    """Return the situation with all that the attempt under way may take counted as gone."""
+    takes = ahead.takes
+    return replace(
+        situation,
+        spent_usd=situation.spent_usd + (takes.cost_usd or 0.0),
+        standings=tuple(
+            replace(one, reserved=one.reserved + (takes.of(one.unit) or 0.0)) for one in situation.standings
+        ),
+    )
+
+
+def _spent(situation: Situation, under_way: int = 0) -> bool:
     limit = situation.chain.budget.attempts
-    tried = sum(1 for attempt in situation.attempts if attempt.verdict != "skip")
+    tried = under_way + sum(1 for attempt in situation.attempts if attempt.verdict != "skip")
     return (limit is not None and tried >= limit) or _deadline_passed(situation)
 
 
@@ -203,7 +310,7 @@ def _warmth(situation: Situation, tier: Tier) -> Probe | Skip | None:
     if situation.warm_state is None:
         return Probe(tier)
     is_last = tier.position == len(situation.chain.tiers) - 1
-    if tier.when_cold == "skip" and situation.warm_state in {"cold", "starting"} and not is_last:
+    if tier.when_cold == "skip" and situation.warm_state in NOT_LOADED and not is_last:
         return Skip(tier, "cold", f"{tier.model.name} is {situation.warm_state}, and when_cold is skip")
     return None
 

@@ -20,8 +20,6 @@ from hyperguild.resilience.budget import Account
 IMAGE_TOKENS = 1600
 """What one image takes at most, about: Anthropic's figure for the largest that is not scaled down."""
 
-ONE_ATTEMPT = Amount(attempts=1)
-
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -59,19 +57,24 @@ class RunMeter:
         parent: Self | None,
         shared: tuple[Ledger, Limits] | None,
         ids: IdSource,
+        usd: Standing | None = None,
     ) -> Self | None:
         """Return the meter of a run; None where nothing limits it that a meter watches over.
 
-        `tokens` are the limit of its budget (None: no limit) and what it has used of it before.
+        `tokens` are the limit of its budget (None: no limit) and what it has used of it before. `usd` is its
+        budget in USD, where attempts that are under way at once have to share it.
         """
         limit, used = tokens
-        own = () if limit is None else (Account([Standing("run", "tokens", limit, spent=used)]),)
+        limits = () if limit is None else (Standing("run", "tokens", limit, spent=used),)
+        together = (*limits, *(() if usd is None else (usd,)))
+        own = (Account(together),) if together else ()
         accounts = (*own, *(() if parent is None else parent._accounts))  # noqa: SLF001 - one of its kind
         return cls(payer, accounts, shared, ids) if accounts or shared is not None else None
 
-    def begin_attempt(self) -> None:
-        """Take note that the next call is the first of an attempt."""
-        self._uncounted = Amount() if self._payer.delegated else ONE_ATTEMPT
+    def begin_attempt(self, *, beside: bool = False) -> None:
+        """Take note that the next call is the first of an attempt; `beside`: of one more."""
+        before = self._uncounted.attempts if beside else 0
+        self._uncounted = Amount() if self._payer.delegated else Amount(attempts=before + 1)
 
     def count(self, usage: Usage) -> None:
         """Count what was used for the run in an earlier process, and is part of no attempt on record yet.
@@ -81,16 +84,22 @@ class RunMeter:
         for account in self._accounts:
             account.count(Amount(tokens=usage.tokens))
 
-    async def standings(self) -> tuple[Standing, ...]:
-        """Return how every limit stands now that concerns the run. Raises `StoreError`.
+    async def standings(self, *, between: bool = True) -> tuple[Standing, ...]:
+        """Return how every limit stands now that concerns the run, but those in USD of runs alone.
 
-        To be asked between attempts: those that were made are on record.
+        These are known from the attempts. `between` attempts: those that were made are on record. Raises
+        `StoreError`.
         """
-        own = tuple(standing for account in self._accounts for standing in account.standings)
+        own = tuple(
+            standing
+            for account in self._accounts
+            for standing in account.standings
+            if standing.unit != "cost_usd"
+        )
         if self._shared is None:
             return own
         ledger, limits = self._shared
-        if not self._payer.delegated:  # what is delegated is on record with its parent's attempt
+        if between and not self._payer.delegated:  # what is delegated is on record with its parent's attempt
             self._on_record = set(self._unsettled)
         await self._settle_the_rest()
         shared = await ledger.standings(self._payer.session_id, limits)
@@ -105,9 +114,10 @@ class RunMeter:
         the next look at the standings.
         """
         key, attempts = self._ids.new_id(), self._uncounted.attempts
+        self._uncounted = Amount()  # at once: another attempt may make its first call meanwhile
         ask = most(request, attempts)
         asked: list[Account] = []
-        in_ledger = False
+        in_ledger = counted = False
         spent = Amount()
         try:
             for account in self._accounts:
@@ -120,13 +130,15 @@ class RunMeter:
                 refused = await ledger.reserve(self._payer.run_id, key, ask, limits)
                 in_ledger = refused is None
                 self._check(refused)
-            self._uncounted = Amount()
+            counted = True
             try:
                 yield
             finally:
                 usage = used()
                 spent = Amount(request.model.cost_usd(usage), usage.tokens, attempts)
         finally:
+            if not counted:
+                self._uncounted = Amount(attempts=self._uncounted.attempts + attempts)
             for account in asked:
                 account.settle(key, spent)
             if in_ledger:

@@ -45,7 +45,8 @@ class AttemptObserver:
     """Observes the loop of one attempt; what is public is known at any moment.
 
     `position` and `finish_reason` are of the step under way, or the last; `retries` and `first_token_ms` of
-    the whole attempt. `changes` are what its tools have changed.
+    the whole attempt. `changes` are what its tools have changed. `answers`: its model is loaded by now, as
+    far as somebody had to wait for that, or has begun to speak.
     """
 
     def __init__(self, model: str, toolbox: Toolbox, clock: Clock, emit: Emitter) -> None:
@@ -60,6 +61,7 @@ class AttemptObserver:
         self.finish_reason: str | None = None
         self.retries = 0
         self.first_token_ms: int | None = None
+        self.answers = False
         self.changes = Changes()
 
     def take_up(self, done: Iterable[tuple[ToolCall, ToolResult]]) -> None:
@@ -92,6 +94,7 @@ class AttemptObserver:
                 self._note_load(event)
                 self._emit(LoadWaiting, model=self._model, waited_ms=waited_ms, loaded=loaded)
             case Spoke(after_ms=after_ms):
+                self.answers = True
                 self.first_token_ms = after_ms if self.first_token_ms is None else self.first_token_ms
             case Reset(reason=reason):
                 self._loaded_ms, self._loading_since = self.load_ms(), None
@@ -143,6 +146,7 @@ class AttemptObserver:
     def _note_load(self, loading: Loading) -> None:
         """Keep when the load of this try began, and what loads of all tries took."""
         if loading.loaded:
+            self.answers = True
             self._loaded_ms, self._loading_since = self.load_ms(), None
         elif self._loading_since is None:
             self._loading_since = self._clock.monotonic() - loading.waited_ms / 1000

@@ -10,10 +10,10 @@ from typing import Any
 from hyperguild.agent.conversation import NOTHING_SAID
 from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.transcript import repaired
-from hyperguild.domain.chain import Chain
+from hyperguild.domain.chain import Chain, Tier
 from hyperguild.domain.message_records import as_record, from_record
 from hyperguild.domain.messages import Message
-from hyperguild.domain.records import RESUMABLE, Attempt, Step, StoredRun
+from hyperguild.domain.records import RESUMABLE, Attempt, SpeculationUse, Step, StoredRun
 from hyperguild.domain.run import RunRequest
 from hyperguild.domain.secrets import LITERAL, placeholders_in
 from hyperguild.domain.tools import ToolCall, ToolResult
@@ -87,6 +87,7 @@ class Continuation:
     attempts: tuple[Attempt, ...] = ()
     earlier_ms: int = 0
     under_way: UnderWay | None = None
+    speculation: SpeculationUse | None = None
 
     @property
     def used_tokens(self) -> int:
@@ -96,6 +97,11 @@ class Continuation:
             used += self.under_way.resumption.usage.tokens
             used += sum(usage.tokens for _, usage in self.under_way.asides)
         return used
+
+    @property
+    def used_usd(self) -> float:
+        """What the attempts on record have cost, as far as that is known."""
+        return sum(cost or 0.0 for attempt in self.attempts for cost in attempt.costs_usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,7 @@ def plan(
     chain, attempts = request.chain, stored.result.attempts
     _require_same_chain(chain, attempts)
     tier = next_tier(chain, attempts)
-    steps = _open_steps(stored)
+    steps = _open_steps(stored, tier)
     if tier is not None and any(step.model not in {None, tier.model.name} for step in _of_model(steps)):
         raise _changed(chain)
     under_way = _under_way(stored, steps, results, restorer, 2 + len(request.history), new_id)
@@ -195,6 +201,7 @@ def plan(
         tuple(_quotable(attempt, restorer) for attempt in attempts),
         stored.result.duration_ms,
         under_way if tier is not None else None,
+        stored.result.speculation,
     )
 
 
@@ -215,15 +222,19 @@ def _unreadable(stored: StoredRun) -> UsageError:
     return UsageError(f"what was stored of the run {stored.result.run_id} cannot be read", hint=RERUN)
 
 
-def _open_steps(stored: StoredRun) -> list[Step]:
-    """Return the steps of the attempt that was under way, those before a Ctrl-C included."""
+def _open_steps(stored: StoredRun, tier: Tier | None) -> list[Step]:
+    """Return the steps of the attempt that was under way, those before a Ctrl-C included.
+
+    Of several that were under way at once, those of the one at the tier that is next.
+    """
     attempts = stored.result.attempts
     ended = {attempt.attempt_id for attempt in attempts}
     cancelled = []
     for attempt in reversed(attempts):
         if attempt.cause != "cancelled":
             break
-        cancelled.append(attempt.attempt_id)
+        if tier is not None and attempt.position == tier.position:
+            cancelled.append(attempt.attempt_id)
     wanted = {*cancelled, *(step.attempt_id for step in stored.steps[-1:] if step.attempt_id not in ended)}
     return [step for step in stored.steps if step.attempt_id in wanted]
 

@@ -10,6 +10,7 @@ from hyperguild.domain.records import (
     RunResult,
     RunStart,
     RunStatus,
+    SpeculationUse,
     Step,
     UnrecordedRunError,
 )
@@ -17,6 +18,7 @@ from hyperguild.domain.usage import Usage, total_cost_usd
 from hyperguild.errors import StoreError
 from hyperguild.orchestration.attempt_terms import Pause
 from hyperguild.orchestration.context import RunContext
+from hyperguild.orchestration.decide import accepted_attempt
 from hyperguild.orchestration.emitter import Emitter
 from hyperguild.orchestration.lease import lease_end
 from hyperguild.orchestration.resume import Continuation, prompt_record
@@ -24,7 +26,7 @@ from hyperguild.orchestration.shared_breakers import SharedBreakers
 
 
 class RunRecord:
-    """What one run has come to. `attempts` are all of it so far, skips included, in order.
+    """What one run has come to. `attempts` are all of it so far, skips included, in the order they ended.
 
     `begun`: the log knows of the run. Whoever sees the run cancelled sets `cancelled`.
     """
@@ -39,6 +41,7 @@ class RunRecord:
         self._reached: RunResult | None = None
         self.attempts: list[Attempt] = [] if continuation is None else list(continuation.attempts)
         self.begun = continuation is not None
+        self._speculation = None if continuation is None else continuation.speculation
         self.cancelled = False
 
     async def begin(self, task: str) -> None:
@@ -64,6 +67,10 @@ class RunRecord:
         await self._breakers.save(emit)
         emit(AttemptFinished, attempt=attempt)
 
+    def count_speculation(self, use: SpeculationUse) -> None:
+        """Count what came of work that was begun before it was needed; durable once the run ends."""
+        self._speculation = use if self._speculation is None else self._speculation + use
+
     async def finish(
         self, status: RunStatus, chosen: Attempt | None = None, pause: Pause | None = None
     ) -> RunResult:
@@ -80,9 +87,9 @@ class RunRecord:
         return UnrecordedRunError(error, result)
 
     def _as_far_as_it_came(self) -> RunResult:
-        last = self.attempts[-1] if self.attempts else None
-        if last is not None and last.verdict == "accept":
-            return self._result("accepted", last)
+        accepted = accepted_attempt(self.attempts)
+        if accepted is not None:
+            return self._result("accepted", accepted)
         return self._result("cancelled" if self.cancelled else "interrupted", None)
 
     def _result(self, status: RunStatus, chosen: Attempt | None, pause: Pause | None = None) -> RunResult:
@@ -105,6 +112,7 @@ class RunRecord:
             cost_usd=total_cost_usd(cost for one in attempts for cost in one.costs_usd),
             attempts=tuple(self.attempts),
             pending_tool_calls=() if pause is None else pause.calls,
+            speculation=self._speculation,
         )
 
     def _start(self, task: str) -> RunStart:

@@ -17,17 +17,23 @@ from hyperguild.errors import StoreError, UsageError
 from hyperguild.inference.background import background
 from hyperguild.orchestration.attempt_terms import AttemptPlan, Pause
 from hyperguild.orchestration.attempting import Attempting
-from hyperguild.orchestration.context import RunContext, Tools, open_run
+from hyperguild.orchestration.context import RunContext, Tools, may_speculate, open_run
 from hyperguild.orchestration.decide import (
     Accept,
+    Ahead,
+    AheadPhase,
     Decision,
     GiveUp,
     Probe,
     Situation,
     Skip,
     Try,
+    Wait,
     decide,
+    decide_beside,
     next_tier,
+    tier_after,
+    worst_amount,
 )
 from hyperguild.orchestration.delegating import Delegating
 from hyperguild.orchestration.emitter import Emitter
@@ -37,6 +43,7 @@ from hyperguild.orchestration.prompts import Prompts, tokens_of
 from hyperguild.orchestration.resume import Continuation
 from hyperguild.orchestration.run_record import RunRecord
 from hyperguild.orchestration.shared_breakers import SharedBreakers
+from hyperguild.orchestration.speculating import Guess, Speculating
 from hyperguild.orchestration.workplace import open_workplace
 from hyperguild.ports import EventSink
 from hyperguild.verification.verifier import Verifier
@@ -142,9 +149,38 @@ class _Walk:
                 await self._record.add(skipped, (), emit)
             case Try():
                 plan = self._plan(told, attempt_id, prompt, warm_state)
+                if self._under_way is None and may_speculate(self._run.request):
+                    await self._with_others_beside(plan, emit, situation)
+                    return None
                 async with self._attempting.open(plan, emit) as attempt:
                     return await attempt.conclude(await attempt.generate(), self._verifier)
         return None
+
+    async def _with_others_beside(self, plan: AttemptPlan, emit: Emitter, situation: Situation) -> None:
+        """Make the attempt; beside it the next tier's, where that is decided as it goes on."""
+        takes = worst_amount(self._chain, plan.tier, situation.prompt_tokens)
+
+        async def look(phase: AheadPhase, elapsed_s: float) -> Guess | Wait:
+            ahead = Ahead(plan.tier, phase, elapsed_s, takes)
+            standing, prompt = await self._situation_after(self._record.attempts, ahead)
+            warm_state: WarmState | None = None
+            decision = decide_beside(standing)
+            while isinstance(decision, Probe):
+                warm_state = await self._probe(decision.tier, emit)
+                decision = decide_beside(replace(standing, warm_state=warm_state))
+            if isinstance(decision, Wait):
+                return decision
+            second = decision.second
+
+            def begin() -> tuple[AttemptPlan, Emitter]:
+                attempt_id, emit = self._begin_attempt(second.tier, beside=True)
+                return self._plan(second, attempt_id, prompt, warm_state), emit
+
+            return Guess(decision.kind, second.tier.model.name, begin)
+
+        clock = self._run.tools.clock
+        speculating = Speculating(self._record, self._attempting, self._verifier, clock, look)
+        await speculating.run(plan, emit)
 
     async def _apply_what_was_accepted(self) -> None:
         """Apply what an attempt changed that was accepted as the run was left: on record, but not applied."""
@@ -175,11 +211,11 @@ class _Walk:
             raise failure
         return result
 
-    def _begin_attempt(self, tier: Tier) -> tuple[str, Emitter]:
-        """Return the id of the attempt that begins, and who emits its events."""
+    def _begin_attempt(self, tier: Tier, *, beside: bool = False) -> tuple[str, Emitter]:
+        """Return the id of the attempt that begins, and who emits its events; `beside`: beside another."""
         tools, going_on = self._run.tools, self._under_way
         if tools.meter is not None:
-            tools.meter.begin_attempt()
+            tools.meter.begin_attempt(beside=beside)
         attempt_id = tools.ids.new_id() if going_on is None else going_on.attempt_id
         emit = self._emit.of_attempt(attempt_id)
         emit(
@@ -238,13 +274,18 @@ class _Walk:
             started_at=self._run.tools.clock.now(),
         )
 
-    async def _situation_after(self, attempts: Sequence[Attempt]) -> tuple[Situation, tuple[Message, ...]]:
-        """Return how the run stands after these attempts, and the prompt of the tier that is next."""
-        tier = next_tier(self._chain, attempts)
+    async def _situation_after(
+        self, attempts: Sequence[Attempt], ahead: Ahead | None = None
+    ) -> tuple[Situation, tuple[Message, ...]]:
+        """Return how the run stands after these attempts, and the prompt of the tier that is next.
+
+        Where one is under way, `ahead`, that is the tier after it; nothing is known of its answer.
+        """
+        tier = next_tier(self._chain, attempts) if ahead is None else tier_after(self._chain, ahead.tier)
         prompt = self._prompts.of_tier(tier, attempts) if tier is not None else ()
         tools, models = self._run.tools, [tier.model for tier in self._chain.tiers]
         # First: a log that is busy makes it wait, and meanwhile time passes and breakers open.
-        standings = () if tools.meter is None else await tools.meter.standings()
+        standings = () if tools.meter is None else await tools.meter.standings(between=ahead is None)
         situation = Situation(
             chain=self._chain,
             attempts=tuple(attempts),
@@ -256,6 +297,7 @@ class _Walk:
             windows={model.name: window for model in models if (window := tools.caller.known_window(model))},
             breakers=self._breakers.why_not(),
             standings=standings,
+            ahead=ahead,
         )
         return situation, prompt
 

@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import Literal
 
 from hyperguild.domain.chain import Model
-from hyperguild.domain.records import Record
+from hyperguild.domain.records import Record, SpeculationUse
 from hyperguild.domain.review import AttemptFact, RunFact
 from hyperguild.domain.usage import Usage
 from hyperguild.review.savings import OWN_END, Saved, Savings
@@ -60,7 +60,8 @@ class Group(Record):
     `usage` and `cost_usd` hold judges and hooks (`judge_usage`, `judge_cost_usd`: judges alone) and leave
     out what delegated runs used: those are counted themselves. So groups add up to the whole. `cost_usd` is
     of what is known; of `cost_unknown` attempts it is not. By model and tier a run's saving belongs to the
-    attempt that was accepted, else to the last one tried.
+    attempt that was accepted, else to the last one tried. `speculation` is that of the runs; null where
+    nothing was begun early, and by model and tier but for all together.
     """
 
     group: str
@@ -84,6 +85,7 @@ class Group(Record):
     judge_cost_usd: float
     cost_unknown: int
     saved: Saved
+    speculation: SpeculationUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,9 @@ class Counting:
         together = _OfAttempts()
         for sums in self._groups.values():
             together.take_in(sums.attempts)
-        whole = _Sums(self._runs, together)
-        return Statistics(
-            self._by, tuple(groups), whole.group("all", self._savings.whole(), of_attempts=of_attempts)
-        )
+        whole = _Sums(self._runs, together).group("all", self._savings.whole(), of_attempts=of_attempts)
+        whole = whole.model_copy(update={"speculation": self._runs.speculation})
+        return Statistics(self._by, tuple(groups), whole)
 
     @property
     def _of_attempts(self) -> bool:
@@ -274,12 +275,15 @@ class _OfRuns:
     delegated: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     escalated: int = 0
+    speculation: SpeculationUse | None = None
     durations: array[int] = field(default_factory=_numbers)
 
     def add(self, run: RunFact, attempts: Sequence[AttemptFact]) -> None:
         """Count a run, with those of its attempts that belong to the group."""
         self.statuses[run.status] += 1
         self.delegated += run.parent_run_id is not None
+        if run.speculation is not None:
+            self.speculation = (self.speculation or SpeculationUse()) + run.speculation
         if run.status in OWN_END:
             self.escalated += any(attempt.verdict == "escalate" for attempt in attempts)
             self.durations.append(run.duration_ms)
@@ -379,6 +383,7 @@ class _Sums:
             judge_cost_usd=counted.judge_cost_usd,
             cost_unknown=counted.cost_unknown,
             saved=saved,
+            speculation=None if of_attempts else runs.speculation,
         )
 
 

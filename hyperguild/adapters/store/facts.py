@@ -13,7 +13,7 @@ from hyperguild.adapters.store.filters import of_runs
 from hyperguild.adapters.store.reading import LogReader
 from hyperguild.adapters.store.rows import read_usage
 from hyperguild.adapters.store.search import add_text
-from hyperguild.domain.records import JudgeUse, ModelUse, RunStatus
+from hyperguild.domain.records import JudgeUse, ModelUse, RunStatus, SpeculationUse
 from hyperguild.domain.review import AttemptFact, RecordedRun, ReviewFilter, RunFact
 from hyperguild.domain.usage import Usage, total_cost_usd
 
@@ -22,7 +22,7 @@ BATCH = 500
 
 _OF_RUN = (
     "run_id, session_id, parent_run_id, skill, chain, status, created_at, duration_ms, usage, cost_usd,"
-    " lease_expires_at, pid, host, process_started"
+    " speculation, lease_expires_at, pid, host, process_started"
 )
 _AS_THEY_ARE = (
     "attempt_id",
@@ -100,6 +100,9 @@ def _run_fact(run: sqlite3.Row, status: str, attempts: Iterable[sqlite3.Row]) ->
         usage=read_usage(run["usage"]),
         cost_usd=run["cost_usd"],
         attempts=tuple(_attempt_fact(row) for row in attempts),
+        speculation=None
+        if run["speculation"] is None
+        else SpeculationUse.model_validate_json(run["speculation"]),
     )
 
 

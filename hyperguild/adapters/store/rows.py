@@ -103,6 +103,7 @@ class RowWriter:
             "output": self._content(result.output),
             "usage": _dumped(result.usage),
             "pending_tool_calls": to_json(self._calls(result.pending_tool_calls)),
+            "speculation": None if result.speculation is None else to_json(result.speculation.model_dump()),
             "finished_at": to_time(finished_at),
         }
 
@@ -173,6 +174,7 @@ def read_run(
     fields = {name: row[name] for name in RunResult.model_fields if name != "attempts"}
     pending = json.loads(row["pending_tool_calls"])
     fields |= {"status": status, "usage": json.loads(row["usage"]), "pending_tool_calls": pending}
+    fields["speculation"] = json.loads(row["speculation"] or "null")
     result = RunResult(**fields, attempts=tuple(_read(Attempt, item, _JSON_OF_ATTEMPT) for item in attempts))
     return StoredRun(
         result=result,

@@ -169,6 +169,8 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
         "tier": "local",
         "verify": True,
         "when_cold": "wait",
+        "hedge_after_s": None,
+        "speculate": False,
         "attempts": 1,
         "timeout_s": 600,
         "load_timeout_s": 300,
@@ -396,7 +398,7 @@ def test_show_of_an_embedded_model(tmp_path: Path, capsys: pytest.CaptureFixture
         version: 1
         endpoints: {here: {kind: embedded}}
         models: {tiny: {endpoint: here, gguf: models/tiny.gguf}}
-        chains: {only: [{model: tiny, verify: false, when_cold: hedge}]}
+        chains: {only: [{model: tiny, verify: false, when_cold: hedge, hedge_after_s: 120}]}
         """,
     )
     (tier,) = shown(capsys)["tiers"]
@@ -406,7 +408,7 @@ def test_show_of_an_embedded_model(tmp_path: Path, capsys: pytest.CaptureFixture
     facts = [" ".join(line.split()) for line in out.splitlines()]
     assert "endpoint here (embedded)" in facts
     assert f"file {tmp_path / 'models' / 'tiny.gguf'}" in facts
-    assert "when cold hedge" in facts
+    assert "when cold hedge, after 2 min" in facts
     assert any(fact.startswith("limits ") and "5 min to load" in fact for fact in facts)
     assert "upstream" not in out
 

@@ -102,3 +102,14 @@ def test_the_summary_is_one_line() -> None:
     assert summary(result) == "best effort: phi4 (local) · 1 attempt · 1.5 s · cost unknown · run 567-89ab"
     nobody = result.model_copy(update={"model": None, "status": "budget_exceeded", "cost_usd": 0.5})
     assert summary(nobody) == "budget exceeded · 1 attempt · 1.5 s · $0.5000 · run 567-89ab"
+
+
+def test_hedge_and_the_attempt_beside_it_have_a_row_each() -> None:
+    progress = Progress()
+    for attempt_id in ("first", "second"):
+        progress.apply(event(AttemptStarted, attempt_id=attempt_id, **STARTED))
+    progress.apply(event(LoadWaiting, attempt_id="first", model="phi4", waited_ms=1200))
+    done = attempt(0, "accept", attempt_id="second")
+    progress.apply(event(AttemptFinished, attempt_id="second", attempt=done))
+    assert [row.doing for row in progress.rows] == ["loading, 1.2 s", ""]
+    assert [row.attempt for row in progress.rows] == [None, done]

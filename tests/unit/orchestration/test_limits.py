@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,6 +175,25 @@ async def test_an_attempt_counts_with_its_first_call_and_a_busy_log_costs_no_ans
         async with meter.spending(REQUEST, Usage):
             pass
     assert [amount.attempts for told, amount in books.told if told == "r asks"] == [1, 0]
+
+
+async def test_hedge_and_the_attempt_beside_it_are_two_attempts_and_share_the_budget_in_usd() -> None:
+    books = Books()
+    dear = replace(REQUEST, model=cloud_model("m", price=Price(0.0, 1000.0), max_output_tokens=600))
+    purse = Standing("run", "cost_usd", 1.0)
+    meter = RunMeter.of_run(Payer("r", "s"), (None, 0), None, (books, SHARED), IDS, purse)
+    assert meter is not None
+    meter.begin_attempt()
+    meter.begin_attempt(beside=True)
+    async with meter.spending(dear, lambda: Usage(output_tokens=300)):
+        with pytest.raises(BudgetRefusedError, match=r"the run's limit of \$1: \$0\.40 left"):
+            async with meter.spending(dear, Usage):
+                pytest.fail("both together are over the budget")
+    async with meter.spending(dear, Usage):
+        pass
+    asks = [amount.attempts for told, amount in books.told if told == "r asks"]
+    assert asks == [2, 0]
+    assert [one.unit for one in await meter.standings()] == []
 
 
 async def test_what_a_busy_log_did_not_settle_is_settled_as_soon_as_it_can_be() -> None:

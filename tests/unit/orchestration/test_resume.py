@@ -379,3 +379,20 @@ class TestSecrets:
         restorer = self.restorer()
         going = planned(asked, restorer=restorer)
         assert (going.attempts[0].answer, restorer.missing) == (f"use {self.KEY}", ())
+
+
+def test_hedge_and_i4_of_two_attempts_that_were_cancelled_the_next_tiers_goes_on() -> None:
+    answered = step(0, *PROMPT, says("an answer"), attempt_id="attempt-0", finish_reason="stop")
+    guessed = step(0, *PROMPT, says("a gu"), attempt_id="attempt-1", model="model-1", finish_reason=None)
+    both = [attempt(place, "error", error=CANCELLED, cause="cancelled") for place in (0, 1)]
+    for attempts in (both, both[::-1]):
+        under_way = resumed(planned(stored(answered, guessed, attempts=attempts)))
+        assert under_way.resumption.answered
+        assert [message.text for message in under_way.resumption.messages][2:] == ["an answer"]
+
+
+def test_hedge_whose_later_tier_was_refused_goes_on_behind_it() -> None:
+    three = chain(tier(0), tier(1), tier(2))
+    lost = attempt(0, "error", error=CANCELLED, cause="cancelled")
+    half = step(0, *PROMPT, says("an ans"), attempt_id="attempt-0", finish_reason=None)
+    assert planned(stored(half, attempts=[attempt(1), lost]), of=three).under_way is None

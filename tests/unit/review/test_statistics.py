@@ -8,6 +8,9 @@ import pytest
 from builders import cloud_model, local_model
 from facts import attempt_fact, run_fact
 
+from hyperguild.cli.page import Page
+from hyperguild.cli.stats_page import fill_page
+from hyperguild.domain.records import SpeculationUse
 from hyperguild.domain.review import RunFact
 from hyperguild.domain.usage import Price, Usage
 from hyperguild.review.statistics import By, Counting, Group, Statistics, count_runs, percentile
@@ -203,3 +206,21 @@ async def test_batches_are_counted_as_they_come() -> None:
     found = await count_runs(batches(), "skill", LAST)
     assert [(group.group, group.runs) for group in found.groups] == [("review", 2), ("debug", 1)]
     assert found.whole.runs == 3
+
+
+def test_i6_speculation_is_summed_up() -> None:
+    hit = SpeculationUse(hits=1, saved_ms=1200)
+    miss = SpeculationUse(misses=2, wasted_tokens=300, wasted_usd=0.02)
+    runs = [run_fact(CLOUD, speculation=hit), run_fact(CLOUD), run_fact(REFUSED, CLOUD, speculation=miss)]
+    both = SpeculationUse(hits=1, misses=2, wasted_tokens=300, wasted_usd=0.02, saved_ms=1200)
+    assert [group.speculation for group in counted(*runs).groups] == [both]
+    by_model = counted(*runs, by="model")
+    assert (by_model.whole.speculation, by_model.groups[0].speculation) == (both, None)
+    assert counted(run_fact(CLOUD)).whole.speculation is None
+    unknown = run_fact(CLOUD, speculation=SpeculationUse(misses=1, wasted_usd=None))
+    assert counted(*runs, unknown).whole.speculation == both + SpeculationUse(misses=1, wasted_usd=None)
+
+    page = Page(width=120, wraps=False, styled=False)
+    fill_page(page, by_model, None)
+    text = "\n".join(line.plain for line in page.lines)
+    assert "needed 1 time, 1.2 s saved; not needed 2 times; 300 tokens and $0.02" in text

@@ -17,6 +17,7 @@ from hyperguild.adapters.store.migrations import (
     m0005_reservations,
     m0006_sums,
     m0007_review,
+    m0008_speculation,
 )
 
 
@@ -41,5 +42,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("reservations", m0005_reservations.STATEMENTS, done=m0005_reservations.DONE),
     Migration("sums", m0006_sums.STATEMENTS, done=m0006_sums.DONE),
     Migration("review", m0007_review.STATEMENTS, done=m0007_review.DONE),
+    Migration("speculation", m0008_speculation.STATEMENTS, done=m0008_speculation.DONE),
 )
 """Number n stands at index n - 1."""
