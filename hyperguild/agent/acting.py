@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hyperguild.agent.detectors import Detectors, Trip
 from hyperguild.agent.routing import SELECT, ToolRouting
+from hyperguild.agent.speculation import EarlyCalls
 from hyperguild.agent.steering import Steering
 from hyperguild.agent.toolbox import Batch, Toolbox
 from hyperguild.agent.transcript import with_own_ids, with_sendable_names
@@ -26,6 +27,7 @@ class Acting:
         detectors: Detectors,
         watch: LoopWatch,
         ids: IdSource,
+        early: EarlyCalls | None = None,
     ) -> None:
         self._toolbox = toolbox
         self._routing = routing
@@ -33,6 +35,7 @@ class Acting:
         self._detectors = detectors
         self._watch = watch
         self._ids = ids
+        self._early = early
         self._call_ids: set[str] = set()
 
     def calls_of(self, completion: Completion, known_ids: set[str]) -> tuple[tuple[ToolCall, ...], bool]:
@@ -55,7 +58,7 @@ class Acting:
         """
         category = self._routing.category
         answered = self._routing.take(calls, offered)
-        batch = await self._toolbox.execute(calls, offered, self._see, self._steering, answered)
+        batch = await self._toolbox.execute(calls, offered, self._see, self._steering, answered, self._early)
         moved = self._routing.category != category
         return batch, None if batch.pending else self._look_at(calls, batch.results, moved=moved)
 
