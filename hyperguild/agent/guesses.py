@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from hyperguild.domain.text import one_line
 from hyperguild.domain.tools import ToolCall, ToolSpec
 
 DEBUG: Final = "debug_"
 """Top-level arguments that begin so say how to tell, not what to do."""
+
+SHOWN_CHARS: Final = 200
 
 GuessSource = Literal["rule", "learned"]
 
@@ -19,8 +23,12 @@ class Guess:
     """A call that the model may make next. `source` says who thinks so."""
 
     tool: str
-    arguments: Mapping[str, Any]
+    arguments: dict[str, Any]
     source: GuessSource = "rule"
+
+    def shown(self) -> str:
+        """Return the call in one line, for people."""
+        return one_line(f"{self.tool} {json.dumps(self.arguments, ensure_ascii=False)}", SHOWN_CHARS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,11 @@ from hyperguild.domain.chain import TierLabel
 from hyperguild.domain.records import Attempt, Cause, CheckResult, Record, RunResult, VerdictKind, WarmState
 from hyperguild.domain.usage import Usage
 
+SpeculationKind = Literal["tool", "result", "hedge", "tier"]
+"""What is begun early."""
+
+SpeculationOutcome = Literal["hit", "miss", "stale", "failed", "cancelled"]
+
 
 class _Event(Record):
     v: Literal[1] = 1
@@ -186,6 +191,35 @@ class AttemptFinished(_Event):
     attempt: Attempt
 
 
+class SpeculationStarted(_Event):
+    """Work begins before it is known whether it is needed; `what` names the tool call or the model.
+
+    `tool`: a call that the model may make.
+    """
+
+    type: Literal["speculation.started"] = "speculation.started"
+    kind: SpeculationKind
+    what: str
+
+
+class SpeculationSettled(_Event):
+    """It is known whether that work was needed.
+
+    `hit`: its result is used. `miss`: it is not. `stale`: something was written since it began. `failed`: the
+    work is done anew. `cancelled`: the run was, before that was known. Of a miss `wasted` tokens were used
+    and `wasted_usd` spent (null: not known). `saved_ms` is how much sooner the work was begun than it would
+    have been; null where that cannot be measured.
+    """
+
+    type: Literal["speculation.settled"] = "speculation.settled"
+    kind: SpeculationKind
+    what: str
+    outcome: SpeculationOutcome
+    saved_ms: int | None = None
+    wasted: Usage = Usage()
+    wasted_usd: float | None = 0.0
+
+
 class Warned(_Event):
     """Something a person should know."""
 
@@ -219,6 +253,8 @@ Event = Annotated[
     | CheckFinished
     | VerdictGiven
     | AttemptFinished
+    | SpeculationStarted
+    | SpeculationSettled
     | Warned
     | RunFinished,
     Field(discriminator="type"),

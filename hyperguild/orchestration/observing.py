@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hyperguild.agent.changes import Changes
+from hyperguild.agent.speculation import SpeculationBegan, SpeculationEnded
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.agent.watch import (
     CallBegan,
@@ -22,6 +23,8 @@ from hyperguild.domain.events import (
     ContextCompacted,
     LoadWaiting,
     MessageInjected,
+    SpeculationSettled,
+    SpeculationStarted,
     StepFinished,
     StepReset,
     StepStarted,
@@ -134,6 +137,12 @@ class AttemptObserver:
                 self._emit.warn(message)
             case Compacted(messages=messages, failure=failure):
                 self._emit(ContextCompacted, messages=messages, failure=failure)
+            case SpeculationBegan(guess=guess):
+                self._emit(SpeculationStarted, kind="tool", what=guess.shown())
+            case SpeculationEnded(guess=guess, outcome=outcome, ahead_ms=saved_ms):
+                self._emit(
+                    SpeculationSettled, kind="tool", what=guess.shown(), outcome=outcome, saved_ms=saved_ms
+                )
 
     def _note_change(self, result: ToolResult) -> None:
         call, spec = self._calls.get(result.call_id), self._toolbox.spec(result.name)
