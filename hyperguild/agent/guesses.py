@@ -47,6 +47,12 @@ class Predictor(Protocol):
         ...
 
 
+def no_predictor(skill: str) -> Predictor | None:
+    """Guess nothing of any skill."""
+    del skill
+    return None
+
+
 def matches(guess: Guess, call: ToolCall) -> bool:
     """Tell whether a call is the one that was guessed: the same tool, the same arguments as JSON.
 
