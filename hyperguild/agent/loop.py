@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hyperguild.agent.acting import Acting
+from hyperguild.agent.acting import Acting, Guesses
+from hyperguild.agent.ahead import AheadTerms, StepAhead
 from hyperguild.agent.answer_parts import AnswerParts
 from hyperguild.agent.asides import Asides, AsideTerms, AsideTools
 from hyperguild.agent.asking import Asking, AskingTools, Tripped
@@ -31,6 +32,7 @@ from hyperguild.agent.watch import (
 from hyperguild.domain.messages import (
     Completion,
     Message,
+    ModelRequest,
     Verbatim,
 )
 from hyperguild.domain.records import ModelUse
@@ -82,15 +84,23 @@ class AgentLoop:
             AsideTerms(replace(request.retry, retries=0), self._allowance.limits, self._allowance.left_usd),
             self._steps,
         )
+        self._ahead = self._step_ahead(tools) if tools.ahead else None
+        gauge = self._summaries.gauge
         self._asking = Asking(
             request,
             AskingTools(
-                tools.caller, self._steps, self._allowance, self._detectors, self._summaries.gauge, watch
+                tools.caller, self._steps, self._allowance, self._detectors, gauge, watch, self._ahead
             ),
         )
         self._early = self._early_calls(tools)
         self._acting = Acting(
-            tools.toolbox, self._routing, self._steering, self._detectors, watch, tools.ids, self._early
+            tools.toolbox,
+            self._routing,
+            self._steering,
+            self._detectors,
+            watch,
+            tools.ids,
+            Guesses(self._early, self._ahead),
         )
         self._open: OpenStep | None = None
         self._completed: Completion | None = None
@@ -119,6 +129,27 @@ class AgentLoop:
         return EarlyCalls(
             tools.predictor, tools.toolbox, tools.clock, tools.ids, self._watch.observe, seen_first
         )
+
+    def _step_ahead(self, tools: LoopTools) -> StepAhead:
+        terms = AheadTerms(
+            self._request.retry,
+            self._allowance.limits,
+            self._allowance.left_usd,
+            lambda: bool(self._steps.left),
+            self._clock.monotonic,
+        )
+        return StepAhead(tools.caller, terms, self._others.add, self._watch.observe)
+
+    def _if_told(self, results: Sequence[ToolResult]) -> ModelRequest:
+        """Return what the model would be asked next, were these the results of the step."""
+        since = self._conversation.since
+        length = len(since)
+        self._hear(results)
+        try:
+            sent = repaired(self._summaries.view(), self._ids.new_id)
+        finally:
+            del since[length:]
+        return self._asking.request(sent, *self._routing.offer())
 
     @property
     def speculated(self) -> SpeculationCount | None:
@@ -174,6 +205,8 @@ class AgentLoop:
             try:
                 if self._early is not None:
                     await self._early.close()
+                if self._ahead is not None:
+                    await self._ahead.close()
             finally:
                 await self._keep_interrupted()  # there is none where the loop came to its end
         if self._conversation.fresh and (end is None or not end.pending):
@@ -298,6 +331,8 @@ class AgentLoop:
         step.calls = calls
         if calls or completion.text:
             self._conversation.since.append(self._answered(completion, calls))
+        if self._ahead is not None and not cut_off:
+            self._ahead.begin(calls, self._if_told)
         try:
             async with asyncio.timeout(self._allowance.left_s()):
                 batch, trip = await self._acting.execute(calls, offered)

@@ -58,7 +58,8 @@ class LoopEnd:
 class LoopTools:
     """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`.
 
-    `predictor` guesses calls, which are then started early; None: none is.
+    `ahead`: the next step is asked for once all tools have offered likely results. `predictor` guesses
+    calls, which are then started early; None: none is.
     """
 
     caller: ModelCaller
@@ -68,6 +69,7 @@ class LoopTools:
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
     predictor: Predictor | None = None
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -46,6 +47,14 @@ Observe = Callable[[ToolCall | ToolResult], None]
 """Is told of every call before it runs, as it runs, and of every result as it comes."""
 
 
+Offer = Callable[[str, str], None]
+"""Takes the id of a call, and a result that is likely but not yet certain."""
+
+
+def _ignore_offer(call_id: str, text: str) -> None:
+    del call_id, text  # results are started on early by speculation alone
+
+
 @dataclass(frozen=True, slots=True)
 class CallRules:
     """What holds for every call: permission, size of results, seconds that a tool may take.
@@ -74,6 +83,7 @@ class _Step:
     observe: Observe
     steering: Steering
     early: EarlyCalls | None
+    offer: Offer
     pending: list[ToolCall] = field(default_factory=list)
 
 
@@ -129,6 +139,7 @@ class Toolbox:
         steering: Steering,
         answered: Sequence[ToolResult] = (),
         early: EarlyCalls | None = None,
+        offer: Offer = _ignore_offer,
     ) -> Batch:
         """Execute the calls of one step and return their results; failures are results, too.
 
@@ -138,7 +149,7 @@ class Toolbox:
         sees it. Hooks see each call before it is checked, so that what runs is what was permitted. Cancelling
         stops the tools under way.
         """
-        step = _Step(offered, observe, steering, early)
+        step = _Step(offered, observe, steering, early, offer)
         self.finished = {}
         for result in answered:
             observe(next(call for call in calls if call.id == result.call_id))
@@ -203,12 +214,14 @@ class Toolbox:
     async def _result(self, call: ToolCall, tool: Tool, step: _Step, timing: _GroupTiming) -> ToolResult:
         """Return the result of a call: of the one that was started early, or of executing it now."""
         if step.early is None:
-            return await self._run(call, tool, GrantedBarrier())
+            return await self._run(call, tool, GrantedBarrier(), partial(step.offer, call.id))
         began = self._clock.monotonic()
         taken = await step.early.take(call)
         if tool.spec.effect != "read":
             step.early.outdate()
-        result = await self._run(call, tool, GrantedBarrier()) if taken is None else taken.result
+        result = taken.result if taken is not None else None
+        if result is None:
+            result = await self._run(call, tool, GrantedBarrier(), partial(step.offer, call.id))
         waited_s = self._clock.monotonic() - began
         timing.add(waited_s, None if taken is None else taken.took_s)
         return result
@@ -226,11 +239,13 @@ class Toolbox:
 
     async def carry_out(self, call: ToolCall, barrier: WriteBarrier) -> ToolResult:
         """Execute a call that `may_begin`, before anybody has asked for it. Hooks do not see it."""
-        return await self._run(call, self._tools[call.name], barrier)
+        return await self._run(call, self._tools[call.name], barrier, partial(_ignore_offer, call.id))
 
-    async def _run(self, call: ToolCall, tool: Tool, barrier: WriteBarrier) -> ToolResult:
+    async def _run(
+        self, call: ToolCall, tool: Tool, barrier: WriteBarrier, offer: Callable[[str], None]
+    ) -> ToolResult:
         started_at = self._clock.now()
-        context = ToolContext(barrier, _ignore_offer)
+        context = ToolContext(barrier, offer)
         is_error, limit = True, asyncio.timeout(None if tool.spec.untimed else self._rules.timeout_s)
         try:
             async with limit:
@@ -311,7 +326,3 @@ def _misfit(arguments: Mapping[str, Any], spec: ToolSpec) -> str | None:
         f"bad arguments{f' at {where}' if where else ''}: {one_line(error.message, 200)}. "
         f"{spec.name} takes: {one_line(wanted, FAULT_CHARS)}"
     )
-
-
-def _ignore_offer(text: str) -> None:
-    del text  # results are started on early by speculation alone

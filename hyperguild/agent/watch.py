@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from hyperguild.agent.ahead import AheadBegan, AheadEnded
 from hyperguild.agent.speculation import SpeculationBegan, SpeculationEnded
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import StepKind
@@ -91,6 +92,8 @@ LoopEvent = (
     | Compacted
     | SpeculationBegan
     | SpeculationEnded
+    | AheadBegan
+    | AheadEnded
 )
 
 

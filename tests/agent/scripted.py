@@ -188,6 +188,7 @@ def scripted(
     declares_tools: bool = True,
     predictor: Predictor | None = None,
     rules: CallRules | None = None,
+    ahead: bool = False,
     **model: Any,
 ) -> Scripted:
     """Return a loop that is asked for nothing yet. `keeping` is awaited once a step is durable."""
@@ -223,7 +224,7 @@ def scripted(
     toolbox = Toolbox(tools, rules or CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
-        LoopTools(caller, toolbox, clock, ids, hooks, predictor=predictor),
+        LoopTools(caller, toolbox, clock, ids, hooks, predictor=predictor, ahead=ahead),
         LoopWatch(events.append, keep),
     )
     return Scripted(client, loop, kept, events)
