@@ -84,7 +84,7 @@ class AgentLoop:
             AsideTerms(replace(request.retry, retries=0), self._allowance.limits, self._allowance.left_usd),
             self._steps,
         )
-        self._ahead = self._step_ahead(tools) if tools.ahead else None
+        self._ahead = self._step_ahead(tools) if request.policy.speculate_results else None
         gauge = self._summaries.gauge
         self._asking = Asking(
             request,

@@ -58,8 +58,7 @@ class LoopEnd:
 class LoopTools:
     """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`.
 
-    `ahead`: the next step is asked for once all tools have offered likely results. `predictor` guesses
-    calls, which are then started early; None: none is.
+    `predictor` guesses calls, which are then started early; None: none is.
     """
 
     caller: ModelCaller
@@ -69,7 +68,6 @@ class LoopTools:
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
     predictor: Predictor | None = None
-    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ def scripted(
             }
         ),
         prompt=PROMPT,
-        policy=policy or AgentPolicy(two_stage="never"),
+        policy=policy or AgentPolicy(two_stage="never", speculate_results=ahead),
         limits=TimeLimits(),
         retry=RetryPolicy(),
         warm_state=None,
@@ -224,7 +224,7 @@ def scripted(
     toolbox = Toolbox(tools, rules or CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
-        LoopTools(caller, toolbox, clock, ids, hooks, predictor=predictor, ahead=ahead),
+        LoopTools(caller, toolbox, clock, ids, hooks, predictor=predictor),
         LoopWatch(events.append, keep),
     )
     return Scripted(client, loop, kept, events)

@@ -315,3 +315,12 @@ def test_i3_an_error_in_a_guess_is_never_the_users() -> None:
     run = speculating(world, (asks(("look", "b")), answers()), [[look_at("b")]])
     run_it(run)
     assert [one.result.text for one in run.seen(CallEnded)] == ["2"]
+
+
+def test_i1_a_call_that_was_not_guessed_is_granted_at_once() -> None:
+    for guesses in (None, [[]]):
+        world = World()
+        run = speculating(world, (asks(("put", "a")), answers()), guesses)
+        run_it(run)
+        assert world.done == ["put a"]
+        assert [one.result.text for one in run.seen(CallEnded)] == ["done"]

@@ -64,3 +64,10 @@ def test_i2_what_can_never_fit_is_refused_where_it_stands(refuse: Refuse, rule: 
     assert told in problem
     assert problem.startswith("chains.yaml:4:")
     assert "skills.review.speculate.0" in problem
+
+
+@pytest.mark.parametrize(("written", "is_on"), [("", False), ("speculate_results: true", True)])
+def test_i3_results_are_taken_ahead_only_where_that_is_said(load: Load, written: str, *, is_on: bool) -> None:
+    tiers = "[{model: qwen, verify: false}]"
+    configuration = load(HEAD.replace(tiers, f"{{tiers: {tiers}, agent: {{{written}}}}}"))
+    assert configuration.chains["a"].tiers[0].agent.speculate_results is is_on
