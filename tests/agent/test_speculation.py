@@ -318,7 +318,8 @@ def test_i3_an_error_in_a_guess_is_never_the_users() -> None:
 
 
 def test_i1_a_call_that_was_not_guessed_is_granted_at_once() -> None:
-    for guesses in (None, [[]]):
+    unguessed: tuple[Sequence[Sequence[Guess]] | None, ...] = (None, [[]])
+    for guesses in unguessed:
         world = World()
         run = speculating(world, (asks(("put", "a")), answers()), guesses)
         run_it(run)
