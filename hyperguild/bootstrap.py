@@ -21,7 +21,9 @@ from hyperguild.adapters.probes.llama_swap import LlamaSwapProbe
 from hyperguild.adapters.probes.windows import ServerOf, ServerWindows, local_server
 from hyperguild.adapters.wire.keys import KEY_MAX_BYTES, KeyRing
 from hyperguild.adapters.wire.transport import TransportFactory, plain_transport
+from hyperguild.agent.guesses import Predictor, no_predictor
 from hyperguild.agent.hooks import NO_HOOKS, Hooks, HooksIn, no_hooks
+from hyperguild.agent.rule_predictor import RulePredictor
 from hyperguild.agent.source import AttemptTools, NoTools, SkillBook, ToolSource
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.locate import user_folder
@@ -78,6 +80,7 @@ class OpenGuild:
     skills: SkillBook | None = None
     approver: Approver | None = None
     limits: Limits = NO_LIMITS
+    predictors: Callable[[str], Predictor | None] = no_predictor
 
     def delegating_to(self, skills: SkillBook) -> OpenGuild:
         """Return the same guild, whose runs may delegate to these skills, as far as their chains let them."""
@@ -105,6 +108,7 @@ class OpenGuild:
             skills=self.skills,
             approver=self.approver,
             limits=self.limits,
+            predictors=self.predictors,
         )
         try:
             return await walk(request, tools, ScrubbingSink(self.scrubber, sink), continuation)
@@ -156,6 +160,7 @@ async def open_guild(
             models=configuration.model,
             approver=approver,
             limits=configuration.limits,
+            predictors=_predictors(configuration),
         )
 
 
@@ -208,6 +213,12 @@ def _hooks_in(configuration: Configuration, env: Mapping[str, str], callers: Hoo
     place = configuration.path.absolute().parent
     # Last: they see calls and results as the caller's own hooks leave them.
     return lambda folder: callers.then(command_hooks(configuration.hooks, env, place, folder))
+
+
+def _predictors(configuration: Configuration) -> Callable[[str], Predictor | None]:
+    """Return what makes who guesses the calls of a skill's attempt."""
+    rules = configuration.likely_calls
+    return lambda skill: RulePredictor(rules[skill]) if skill in rules else None
 
 
 class _ToolsOnDemand:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from hyperguild.agent.ahead import StepAhead
 from hyperguild.agent.detectors import Detectors, Trip
 from hyperguild.agent.routing import SELECT, ToolRouting
+from hyperguild.agent.speculation import EarlyCalls
 from hyperguild.agent.steering import Steering
 from hyperguild.agent.toolbox import Batch, Toolbox
 from hyperguild.agent.transcript import with_own_ids, with_sendable_names
@@ -13,6 +16,14 @@ from hyperguild.agent.watch import CallBegan, CallEnded, LoopWatch
 from hyperguild.domain.messages import Completion
 from hyperguild.domain.tools import ToolCall, ToolResult
 from hyperguild.ports import IdSource
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """What of an attempt is begun on guesses: calls, and steps. None: nothing."""
+
+    early: EarlyCalls | None = None
+    ahead: StepAhead | None = None
 
 
 class Acting:
@@ -26,6 +37,7 @@ class Acting:
         detectors: Detectors,
         watch: LoopWatch,
         ids: IdSource,
+        guesses: Guesses,
     ) -> None:
         self._toolbox = toolbox
         self._routing = routing
@@ -33,6 +45,7 @@ class Acting:
         self._detectors = detectors
         self._watch = watch
         self._ids = ids
+        self._early, self._ahead = guesses.early, guesses.ahead
         self._call_ids: set[str] = set()
 
     def calls_of(self, completion: Completion, known_ids: set[str]) -> tuple[tuple[ToolCall, ...], bool]:
@@ -55,7 +68,9 @@ class Acting:
         """
         category = self._routing.category
         answered = self._routing.take(calls, offered)
-        batch = await self._toolbox.execute(calls, offered, self._see, self._steering, answered)
+        batch = await self._toolbox.execute(
+            calls, offered, self._see, self._steering, answered, self._early, self._offer
+        )
         moved = self._routing.category != category
         return batch, None if batch.pending else self._look_at(calls, batch.results, moved=moved)
 
@@ -63,7 +78,13 @@ class Acting:
         """Return a result for each of the calls, an error for those that were interrupted."""
         return self._toolbox.so_far(calls)
 
+    def _offer(self, call_id: str, text: str) -> None:
+        if self._ahead is not None:
+            self._ahead.offer(call_id, text)
+
     def _see(self, seen: ToolCall | ToolResult) -> None:
+        if self._ahead is not None and isinstance(seen, ToolResult):
+            self._ahead.came(seen)
         self._watch.observe(CallBegan(seen) if isinstance(seen, ToolCall) else CallEnded(seen))
 
     def _look_at(

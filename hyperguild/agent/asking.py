@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from hyperguild.agent.ahead import StepAhead
 from hyperguild.agent.detectors import Detectors, Trip
 from hyperguild.agent.gauge import TokenGauge
 from hyperguild.agent.open_step import OpenStep
@@ -43,6 +45,7 @@ class AskingTools:
     detectors: Detectors
     gauge: TokenGauge
     watch: LoopWatch
+    ahead: StepAhead | None = None
 
 
 class Asking:
@@ -63,14 +66,11 @@ class Asking:
         request, tools = self._request, self._tools
         tools.detectors.start_step()
         tools.watch.observe(StepBegan(step.position))
-        completion = await tools.caller.complete(
-            ModelRequest(
-                request.model,
-                tuple(messages),
-                tools=offered,
-                tool_choice=choice,
-                provider_tools=request.model.tools,
-            ),
+        wanted = self.request(messages, offered, choice)
+        ahead = tools.ahead
+        completion = None if ahead is None else await ahead.take(wanted, partial(self._observe, step))
+        completion = completion or await tools.caller.complete(
+            wanted,
             tools.allowance.limits(),
             retry=replace(request.retry, retries=self._retries(messages, offered)),
             warm_state=request.warm_state
@@ -84,6 +84,15 @@ class Asking:
             StepAnswered(step.position, completion.finish_reason, completion.usage, completion.duration_ms)
         )
         return completion
+
+    def request(
+        self, messages: Sequence[Message], offered: tuple[ToolSpec, ...], choice: ToolChoice
+    ) -> ModelRequest:
+        """Return what the model is sent."""
+        model = self._request.model
+        return ModelRequest(
+            model, tuple(messages), tools=offered, tool_choice=choice, provider_tools=model.tools
+        )
 
     def _retries(self, messages: Sequence[Message], offered: tuple[ToolSpec, ...]) -> int:
         """Return how often a call may be tried again: each try is a step, and is paid for."""

@@ -68,6 +68,15 @@ class Gate:
             self._allow_from_now_on(call)
         return None if answer in {"yes", "always"} else "the user said no; do not try it again another way"
 
+    async def refusal_unasked(self, call: ToolCall, spec: ToolSpec) -> str | None:
+        """Return why a call that nobody has made yet may not be tried: what would be asked about may not."""
+        try:
+            paths = await self._sight.paths(call)
+        except ToolError as error:
+            return str(error)
+        decision = decide_permission(call, spec, replace(self._context, paths=paths, can_ask=False))
+        return decision.reason if isinstance(decision, Deny) else None
+
     def _allow_from_now_on(self, call: ToolCall) -> None:
         """Turn a yes for good into a rule: for a command those very words, for another tool the tool."""
         command = (call.arguments or {}).get("command")

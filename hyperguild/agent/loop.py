@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hyperguild.agent.acting import Acting
+from hyperguild.agent.acting import Acting, Guesses
+from hyperguild.agent.ahead import AheadTerms, StepAhead
 from hyperguild.agent.answer_parts import AnswerParts
 from hyperguild.agent.asides import Asides, AsideTerms, AsideTools
 from hyperguild.agent.asking import Asking, AskingTools, Tripped
 from hyperguild.agent.conversation import Conversation
 from hyperguild.agent.corrections import Correct, TripPolicy
 from hyperguild.agent.detectors import Detectors, Trip
+from hyperguild.agent.guesses import Seen
 from hyperguild.agent.interjections import Interjections
 from hyperguild.agent.open_step import OpenStep
 from hyperguild.agent.resumption import CONTINUE
 from hyperguild.agent.routing import ToolRouting, is_two_stage
+from hyperguild.agent.speculation import EarlyCalls, SpeculationCount
 from hyperguild.agent.steering import Steering
 from hyperguild.agent.summarising import StepBudget, Summariser, SummaryTerms, SummaryTools
 from hyperguild.agent.terms import Allowance, Left, LoopEnd, LoopRequest, LoopTools
@@ -29,6 +32,7 @@ from hyperguild.agent.watch import (
 from hyperguild.domain.messages import (
     Completion,
     Message,
+    ModelRequest,
     Verbatim,
 )
 from hyperguild.domain.records import ModelUse
@@ -80,13 +84,24 @@ class AgentLoop:
             AsideTerms(replace(request.retry, retries=0), self._allowance.limits, self._allowance.left_usd),
             self._steps,
         )
+        self._ahead = self._step_ahead(tools) if request.policy.speculate_results else None
+        gauge = self._summaries.gauge
         self._asking = Asking(
             request,
             AskingTools(
-                tools.caller, self._steps, self._allowance, self._detectors, self._summaries.gauge, watch
+                tools.caller, self._steps, self._allowance, self._detectors, gauge, watch, self._ahead
             ),
         )
-        self._acting = Acting(tools.toolbox, self._routing, self._steering, self._detectors, watch, tools.ids)
+        self._early = self._early_calls(tools)
+        self._acting = Acting(
+            tools.toolbox,
+            self._routing,
+            self._steering,
+            self._detectors,
+            watch,
+            tools.ids,
+            Guesses(self._early, self._ahead),
+        )
         self._open: OpenStep | None = None
         self._completed: Completion | None = None
         self._not_yet = ""
@@ -106,6 +121,40 @@ class AgentLoop:
         else:
             self._parts = AnswerParts(parts)
         return Conversation(messages[:length], messages[length:], on_record=True)
+
+    def _early_calls(self, tools: LoopTools) -> EarlyCalls | None:
+        if tools.predictor is None:
+            return None
+        seen_first = self._steering.sees_first
+        return EarlyCalls(
+            tools.predictor, tools.toolbox, tools.clock, tools.ids, self._watch.observe, seen_first
+        )
+
+    def _step_ahead(self, tools: LoopTools) -> StepAhead:
+        terms = AheadTerms(
+            self._request.retry,
+            self._allowance.limits,
+            self._allowance.left_usd,
+            lambda: bool(self._steps.left),
+            self._clock.monotonic,
+        )
+        return StepAhead(tools.caller, terms, self._others.add, self._watch.observe)
+
+    def _if_told(self, results: Sequence[ToolResult]) -> ModelRequest:
+        """Return what the model would be asked next, were these the results of the step."""
+        since = self._conversation.since
+        length = len(since)
+        self._hear(results)
+        try:
+            sent = repaired(self._summaries.view(), self._ids.new_id)
+        finally:
+            del since[length:]
+        return self._asking.request(sent, *self._routing.offer())
+
+    @property
+    def speculated(self) -> SpeculationCount | None:
+        """What came of calls that were started early; None where none are."""
+        return None if self._early is None else self._early.count
 
     @property
     def usage(self) -> Usage:
@@ -149,9 +198,17 @@ class AgentLoop:
             end = await self._steered(self._resumed())
             while end is None and self._steps.left:
                 end = self._out_of_budget() or await self._step()
+                if self._early is not None:
+                    self._early.settle()
                 end = await self._steered(end)
         finally:
-            await self._keep_interrupted()  # there is none where the loop came to its end
+            try:
+                if self._early is not None:
+                    await self._early.close()
+                if self._ahead is not None:
+                    await self._ahead.close()
+            finally:
+                await self._keep_interrupted()  # there is none where the loop came to its end
         if self._conversation.fresh and (end is None or not end.pending):
             await self._keep_injected()
         if end is not None:
@@ -208,6 +265,8 @@ class AgentLoop:
             return None  # that has cost time and money, which are to be looked at again
         sent = repaired(self._summaries.view(), self._ids.new_id)
         self._open = step = OpenStep(self._steps.take(), self._clock.monotonic(), self._clock.now())
+        if self._early is not None and choice != "none":
+            self._early.begin(self._seen(), [tool.name for tool in tools])
         try:
             completion = await self._asking.ask(step, sent, tools, choice)
         except Tripped as tripped:
@@ -225,6 +284,12 @@ class AgentLoop:
         if completion.tool_calls and tools and not withheld:
             return await self._act(step, completion, [tool.name for tool in tools])
         return await self._answer(completion)
+
+    def _seen(self) -> Seen:
+        messages = self._conversation.messages
+        asked = [message.text for message in self._request.prompt if message.role == "user"]
+        task = asked[-1] if asked else ""
+        return Seen(task, tuple(call for message in messages for call in message.tool_calls))
 
     async def _before_step(self) -> None:
         replaced = await self._steering.before_step(self._conversation.messages)
@@ -266,6 +331,8 @@ class AgentLoop:
         step.calls = calls
         if calls or completion.text:
             self._conversation.since.append(self._answered(completion, calls))
+        if self._ahead is not None and not cut_off:
+            self._ahead.begin(calls, self._if_told)
         try:
             async with asyncio.timeout(self._allowance.left_s()):
                 batch, trip = await self._acting.execute(calls, offered)

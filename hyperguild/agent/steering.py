@@ -127,6 +127,10 @@ class Steering:
                 call = replace(call, arguments=said.arguments, raw=said.raw)
         return call
 
+    def sees_first(self, tool: str) -> bool:
+        """Tell whether a hook sees the calls of a tool before they are checked."""
+        return any(fnmatchcase(tool, glob) for hook in self._hooks.pre_tool for glob in hook.tools)
+
     async def post_tool(self, call: ToolCall, result: ToolResult) -> ToolResult:
         """Return the result as the model is told."""
         for hook in self._hooks.post_tool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hyperguild.agent.guesses import Predictor
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.resumption import Resumption
 from hyperguild.agent.toolbox import Toolbox
@@ -55,7 +56,10 @@ class LoopEnd:
 
 @dataclass(frozen=True, slots=True)
 class LoopTools:
-    """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`."""
+    """What a loop works with. `models` finds the models that hooks name; it raises `ConfigError`.
+
+    `predictor` guesses calls, which are then started early; None: none is.
+    """
 
     caller: ModelCaller
     toolbox: Toolbox
@@ -63,6 +67,7 @@ class LoopTools:
     ids: IdSource
     hooks: Hooks = NO_HOOKS
     models: Callable[[str], Model] | None = None
+    predictor: Predictor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
+from hyperguild.agent.guesses import may_begin_early
 from hyperguild.agent.hooks import Denied
+from hyperguild.agent.speculation import EarlyCalls, EarlyRules
 from hyperguild.agent.steering import Steering
 from hyperguild.agent.transcript import interrupted
 from hyperguild.domain.text import encodable, nearest, one_line
 from hyperguild.domain.tools import ToolCall, ToolError, ToolResult, ToolSpec
-from hyperguild.ports import Clock, Tool, ToolContext
+from hyperguild.ports import Clock, Tool, ToolContext, WriteBarrier
 
 READS_AT_ONCE = 8
 """So many read-only calls run at once; more would compete for one disk."""
@@ -44,13 +47,25 @@ Observe = Callable[[ToolCall | ToolResult], None]
 """Is told of every call before it runs, as it runs, and of every result as it comes."""
 
 
+Offer = Callable[[str, str], None]
+"""Takes the id of a call, and a result that is likely but not yet certain."""
+
+
+def _ignore_offer(call_id: str, text: str) -> None:
+    del call_id, text  # results are started on early by speculation alone
+
+
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """What holds for every call: permission, size of results, seconds that a tool may take."""
+    """What holds for every call: permission, size of results, seconds that a tool may take.
+
+    `early` holds for calls that are started on a guess; None: there are none.
+    """
 
     permit: Permit
     fit: FitResult
     timeout_s: float
+    early: EarlyRules | None = None
 
 
 class GrantedBarrier:
@@ -67,7 +82,29 @@ class _Step:
     offered: Collection[str]
     observe: Observe
     steering: Steering
+    early: EarlyCalls | None
+    offer: Offer
     pending: list[ToolCall] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _GroupTiming:
+    """How long the calls of a group took by themselves, and how long they were waited for, in seconds."""
+
+    early: bool = False
+    longest_s: float = 0.0
+    waited_s: float = 0.0
+
+    def add(self, waited_s: float, early_s: float | None) -> None:
+        """Take a call; `early_s` is what it took where it had been started early."""
+        self.early = self.early or early_s is not None
+        self.longest_s = max(self.longest_s, waited_s if early_s is None else early_s)
+        self.waited_s = max(self.waited_s, waited_s)
+
+    @property
+    def saved_s(self) -> float:
+        """What the group would have taken longer: its calls run at once."""
+        return self.longest_s - self.waited_s
 
 
 class Toolbox:
@@ -101,16 +138,18 @@ class Toolbox:
         observe: Observe,
         steering: Steering,
         answered: Sequence[ToolResult] = (),
+        early: EarlyCalls | None = None,
+        offer: Offer = _ignore_offer,
     ) -> Batch:
         """Execute the calls of one step and return their results; failures are results, too.
 
-        Those that are `answered` already are not executed.
+        Those that are `answered` already are not executed, nor those that were started `early`.
 
         Neighbouring calls that only read run at once, all others one at a time, so that a read after a write
         sees it. Hooks see each call before it is checked, so that what runs is what was permitted. Cancelling
         stops the tools under way.
         """
-        step = _Step(offered, observe, steering)
+        step = _Step(offered, observe, steering, early, offer)
         self.finished = {}
         for result in answered:
             observe(next(call for call in calls if call.id == result.call_id))
@@ -157,11 +196,11 @@ class Toolbox:
                 permitted.append((call, tool, call.arguments != asked.arguments))
             else:
                 step.pending.append(call)
-        room = asyncio.Semaphore(READS_AT_ONCE)
+        room, timing = asyncio.Semaphore(READS_AT_ONCE), _GroupTiming()
 
         async def run(call: ToolCall, tool: Tool, *, rewritten: bool) -> None:
             async with room:
-                result = await step.steering.post_tool(call, await self._run(call, tool))
+                result = await step.steering.post_tool(call, await self._result(call, tool, step, timing))
                 text = await self._rules.fit(call, result.text)
                 ran_with = call.arguments if rewritten else None
                 self._done(replace(result, text=text, ran_with=ran_with), step.observe)
@@ -169,10 +208,44 @@ class Toolbox:
         async with asyncio.TaskGroup() as tasks:
             for call, tool, rewritten in permitted:
                 tasks.create_task(run(call, tool, rewritten=rewritten))
+        if step.early is not None and timing.early:
+            step.early.save(timing.saved_s)
 
-    async def _run(self, call: ToolCall, tool: Tool) -> ToolResult:
+    async def _result(self, call: ToolCall, tool: Tool, step: _Step, timing: _GroupTiming) -> ToolResult:
+        """Return the result of a call: of the one that was started early, or of executing it now."""
+        if step.early is None:
+            return await self._run(call, tool, GrantedBarrier(), partial(step.offer, call.id))
+        began = self._clock.monotonic()
+        taken = await step.early.take(call)
+        if tool.spec.effect != "read":
+            step.early.outdate()
+        result = taken.result if taken is not None else None
+        if result is None:
+            result = await self._run(call, tool, GrantedBarrier(), partial(step.offer, call.id))
+        waited_s = self._clock.monotonic() - began
+        timing.add(waited_s, None if taken is None else taken.took_s)
+        return result
+
+    async def may_begin(self, call: ToolCall, offered: Collection[str]) -> bool:
+        """Tell whether a call may be started early: offered, fit, read-only or barred, permitted unasked."""
+        spec, early = self._specs.get(call.name), self._rules.early
+        if spec is None or early is None or call.name not in self._tools or not may_begin_early(spec):
+            return False
+        return self._fault(call, offered) is None and await early.refusal(call, spec) is None
+
+    async def stamp(self, call: ToolCall) -> Hashable | None:
+        """Return what state of the world a call will read; None where that cannot be told."""
+        return None if self._rules.early is None else await self._rules.early.stamp(call)
+
+    async def carry_out(self, call: ToolCall, barrier: WriteBarrier) -> ToolResult:
+        """Execute a call that `may_begin`, before anybody has asked for it. Hooks do not see it."""
+        return await self._run(call, self._tools[call.name], barrier, partial(_ignore_offer, call.id))
+
+    async def _run(
+        self, call: ToolCall, tool: Tool, barrier: WriteBarrier, offer: Callable[[str], None]
+    ) -> ToolResult:
         started_at = self._clock.now()
-        context = ToolContext(GrantedBarrier(), _ignore_offer)
+        context = ToolContext(barrier, offer)
         is_error, limit = True, asyncio.timeout(None if tool.spec.untimed else self._rules.timeout_s)
         try:
             async with limit:
@@ -253,7 +326,3 @@ def _misfit(arguments: Mapping[str, Any], spec: ToolSpec) -> str | None:
         f"bad arguments{f' at {where}' if where else ''}: {one_line(error.message, 200)}. "
         f"{spec.name} takes: {one_line(wanted, FAULT_CHARS)}"
     )
-
-
-def _ignore_offer(text: str) -> None:
-    del text  # results are started on early by speculation alone

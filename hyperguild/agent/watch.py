@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from hyperguild.agent.ahead import AheadBegan, AheadEnded
+from hyperguild.agent.speculation import SpeculationBegan, SpeculationEnded
 from hyperguild.domain.messages import Message
 from hyperguild.domain.records import StepKind
 from hyperguild.domain.tools import ToolCall, ToolResult
@@ -88,6 +90,10 @@ LoopEvent = (
     | Replaced
     | HookFailed
     | Compacted
+    | SpeculationBegan
+    | SpeculationEnded
+    | AheadBegan
+    | AheadEnded
 )
 
 

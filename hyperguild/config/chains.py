@@ -14,6 +14,7 @@ from hyperguild.config.schema_agent import Agent
 from hyperguild.config.schema_limits import Limits
 from hyperguild.config.wording import DocumentPath, did_you_mean, quoted, shown_path
 from hyperguild.domain.chain import Chain, FeedbackPolicy, Model, RetryPolicy, Tier, VerifierSpec
+from hyperguild.domain.speculation import SpeculationRule
 
 DEFAULT = "default"
 
@@ -31,10 +32,19 @@ def resolve_skills(raw: schema.ChainsFile, report: Report) -> dict[str, str]:
     """Return the chain of each skill that has an entry; a problem is noted where there is no such chain."""
     chains = report.names("chains")
     for name, skill in (raw.skills or {}).items():
-        if skill.chain not in chains:
+        if skill.chain is not None and skill.chain not in chains:
             hint = did_you_mean(skill.chain, chains)
             report.add(("skills", name, "chain"), f"unknown chain {quoted(skill.chain)}{hint}")
-    return {name: skill.chain for name, skill in (raw.skills or {}).items()}
+    return {name: skill.chain for name, skill in (raw.skills or {}).items() if skill.chain is not None}
+
+
+def likely_calls(raw: schema.ChainsFile) -> dict[str, tuple[SpeculationRule, ...]]:
+    """Return the calls that skills are likely to make, of those for which some are named."""
+    return {
+        name: tuple(SpeculationRule(one.tool, one.arguments, one.when, one.match) for one in skill.speculate)
+        for name, skill in (raw.skills or {}).items()
+        if skill.speculate
+    }
 
 
 class _ChainResolver:

@@ -15,6 +15,7 @@ from hyperguild.domain.hooks import CommandHook, HookKind
 from hyperguild.domain.limits import Limits
 from hyperguild.domain.mcp import McpServer
 from hyperguild.domain.redaction import RedactionPolicy
+from hyperguild.domain.speculation import SpeculationRule
 from hyperguild.errors import ConfigError
 
 
@@ -22,7 +23,8 @@ from hyperguild.errors import ConfigError
 class Configuration:
     """Every name resolved. `models` holds the declared ones and those that chains and judges name.
 
-    `skill_chains`: the chain of each skill that has an entry. `hooks`: those of each kind that has some.
+    `skill_chains`: the chain of each skill that names one. `likely_calls`: those of each skill that are
+    started early. `hooks`: those of each kind that has some.
     `powers`: what of the file needs trust.
     """
 
@@ -32,6 +34,7 @@ class Configuration:
     verifiers: Mapping[str, VerifierSpec]
     chains: Mapping[str, Chain]
     skill_chains: Mapping[str, str]
+    likely_calls: Mapping[str, tuple[SpeculationRule, ...]]
     log: LogPolicy
     mcp_servers: Mapping[str, McpServer]
     hooks: Mapping[HookKind, tuple[CommandHook, ...]]

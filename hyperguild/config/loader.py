@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hyperguild.config.agent_policy import agent_policies
-from hyperguild.config.chains import resolve_chains, resolve_skills
+from hyperguild.config.chains import likely_calls, resolve_chains, resolve_skills
 from hyperguild.config.clear_secrets import refuse_clear_secrets
 from hyperguild.config.configuration import Configuration
 from hyperguild.config.filled import fill_variables
@@ -84,6 +84,7 @@ def load_config_text(text: str, path: Path, env: Mapping[str, str]) -> Configura
         verifiers=verifiers,
         chains=chains,
         skill_chains=skill_chains,
+        likely_calls=likely_calls(raw),
         log=LogPolicy(content=raw.log.content, keep_days=raw.log.keep_days),
         mcp_servers=servers,
         hooks=hooks,

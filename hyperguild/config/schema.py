@@ -38,6 +38,7 @@ from hyperguild.config.schema_parts import (
 )
 from hyperguild.config.schema_provider_tools import ProviderTools
 from hyperguild.config.schema_redaction import Redaction
+from hyperguild.config.schema_speculation import LikelyCall
 
 
 class _AnyEndpoint(Entry):
@@ -358,7 +359,10 @@ class Chain(Entry):
 class Skill(Entry):
     """What a skill uses."""
 
-    chain: Name = Field(description="The chain that the skill runs through.")
+    chain: Name | None = Field(None, description="The chain that the skill runs through; else default.")
+    speculate: tuple[LikelyCall, ...] = Field(
+        (), description="Calls of tools that are started before the model asks for them."
+    )
 
 
 class Log(Entry):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSch
 from hyperguild.config.schema_parts import (
     TEXT,
     Entry,
+    Flag,
     Number,
     Seconds,
     WholeNumber,
@@ -127,4 +128,7 @@ class Agent(Entry):
     )
     delegate: SkillNames = Field(
         (), description="Skills that this one may hand tasks to: a name, or a list; they run at once."
+    )
+    speculate_results: Flag = Field(
+        False, description="Whether the next step begins on results that tools offer before they are certain."
     )

@@ -42,7 +42,8 @@ class AgentPolicy:
     """The bounds of the agent loop, for every attempt of a tier.
 
     `tools` are globs of names; None: what the skill asks for. `compact_at` is a share of the window; 1
-    switches summaries off. `delegate` names the skills that may be handed tasks.
+    switches summaries off. `delegate` names the skills that may be handed tasks. With `speculate_results` the
+    next step is asked for once all tools have offered likely results.
     """
 
     max_steps: int = DEFAULT_MAX_STEPS
@@ -54,6 +55,7 @@ class AgentPolicy:
     tool_timeout_s: float = 120.0
     workspace: Workspace = "shared"
     delegate: tuple[str, ...] = ()
+    speculate_results: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,12 @@ class JudgeUse(Record):
 
 
 class ModelUse(Record):
-    """What another model used within an attempt. `purpose` says who asked it: a hook, or a delegated run."""
+    """What was used within an attempt beside its steps. `purpose` says who asked: a hook, a delegated run, or
+    the loop itself, ahead of time and in vain.
+    """
 
     model: str
-    purpose: Literal["hook", "delegate"]
+    purpose: Literal["hook", "delegate", "speculation"]
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
 

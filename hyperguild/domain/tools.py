@@ -25,7 +25,8 @@ class ToolSpec:
     `source` says where it comes from: `built-in`, `library`, or the name of an MCP server. `external`: the
     caller executes it. `stop_after`: a successful result ends the attempt. `exclusive`: it may be called only
     alone. `deferred`: its schema is sent only once it has been asked for. `untimed`: a call has limits of its
-    own in the place of the seconds that a call may take.
+    own in the place of the seconds that a call may take. `awaits_barrier`: before it has passed the write
+    barrier it does nothing but read.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ToolSpec:
     exclusive: bool = False
     deferred: bool = False
     untimed: bool = False
+    awaits_barrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,10 @@ class Attempting:
             given = await self._delegating.beside(place, plan.tier, lambda: under_way, emit)
             toolbox = Toolbox(given.tools, given.rules, tools.clock, run.request.external_tools)
             hooks = tools.hooks(place.folder)
-            loop_tools = LoopTools(tools.caller, toolbox, tools.clock, tools.ids, hooks, tools.models)
+            predictor = tools.predictors(run.request.skill) if given.tools else None
+            loop_tools = LoopTools(
+                tools.caller, toolbox, tools.clock, tools.ids, hooks, tools.models, predictor
+            )
             under_way = AttemptUnderWay(plan, emit, loop_tools, self._record.keep_step)
             await self._delegating.count_earlier(under_way, self._record.attempts)
             attempt = OpenAttempt(under_way, place, self._record, emit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hyperguild.agent.guesses import Predictor, no_predictor
 from hyperguild.agent.hooks import HooksIn, no_hooks
 from hyperguild.agent.source import SkillBook, ToolSource
 from hyperguild.domain.chain import Chain, Model
@@ -24,6 +25,7 @@ class Tools:
     """What a walk works with; all of it may be shared by concurrent walks.
 
     `models` finds a model that a hook names; it raises `ConfigError`. Without `skills` nothing is delegated.
+    `predictors` gives who guesses the calls of a skill's attempts, None where nobody does.
     `limits` are those that all runs share; `meter` is that of the run that delegates this one.
     """
 
@@ -38,6 +40,7 @@ class Tools:
     approver: Approver | None = None
     limits: Limits = NO_LIMITS
     meter: RunMeter | None = None
+    predictors: Callable[[str], Predictor | None] = no_predictor
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hyperguild.agent.ahead import AheadBegan, AheadEnded
 from hyperguild.agent.changes import Changes
+from hyperguild.agent.speculation import SpeculationBegan, SpeculationEnded
 from hyperguild.agent.toolbox import Toolbox
 from hyperguild.agent.watch import (
     CallBegan,
@@ -22,6 +24,8 @@ from hyperguild.domain.events import (
     ContextCompacted,
     LoadWaiting,
     MessageInjected,
+    SpeculationSettled,
+    SpeculationStarted,
     StepFinished,
     StepReset,
     StepStarted,
@@ -137,6 +141,24 @@ class AttemptObserver:
                 self._emit.warn(message)
             case Compacted(messages=messages, failure=failure):
                 self._emit(ContextCompacted, messages=messages, failure=failure)
+            case AheadBegan(model=model):
+                self._emit(SpeculationStarted, kind="result", what=model)
+            case AheadEnded():
+                self._emit(
+                    SpeculationSettled,
+                    kind="result",
+                    what=event.model,
+                    outcome=event.outcome,
+                    saved_ms=event.ahead_ms,
+                    wasted=event.wasted,
+                    wasted_usd=event.wasted_usd,
+                )
+            case SpeculationBegan(guess=guess):
+                self._emit(SpeculationStarted, kind="tool", what=guess.shown())
+            case SpeculationEnded(guess=guess, outcome=outcome, ahead_ms=saved_ms):
+                self._emit(
+                    SpeculationSettled, kind="tool", what=guess.shown(), outcome=outcome, saved_ms=saved_ms
+                )
 
     def _note_change(self, result: ToolResult) -> None:
         call, spec = self._calls.get(result.call_id), self._toolbox.spec(result.name)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from agent.looping import PROMPT, FunctionTool, allow, whole
 
 from hyperguild.agent.compaction import INSTRUCTIONS
+from hyperguild.agent.guesses import Predictor
 from hyperguild.agent.hooks import NO_HOOKS, Hooks
 from hyperguild.agent.loop import AgentLoop
 from hyperguild.agent.terms import LoopEnd, LoopRequest, LoopTools
@@ -185,6 +186,9 @@ def scripted(
     hooks: Hooks = NO_HOOKS,
     external: Sequence[ToolSpec] = (),
     declares_tools: bool = True,
+    predictor: Predictor | None = None,
+    rules: CallRules | None = None,
+    ahead: bool = False,
     **model: Any,
 ) -> Scripted:
     """Return a loop that is asked for nothing yet. `keeping` is awaited once a step is durable."""
@@ -201,7 +205,7 @@ def scripted(
             }
         ),
         prompt=PROMPT,
-        policy=policy or AgentPolicy(two_stage="never"),
+        policy=policy or AgentPolicy(two_stage="never", speculate_results=ahead),
         limits=TimeLimits(),
         retry=RetryPolicy(),
         warm_state=None,
@@ -217,10 +221,10 @@ def scripted(
     # The same in each loop: two of them are compared, nonces and all.
     ids = Uuid7Source(now_ms=lambda: 0, random_bytes=random.Random(0).randbytes)  # noqa: S311
     caller = ModelCaller({"e": client}, NoProbe(), clock, lambda: 0.5)
-    toolbox = Toolbox(tools, CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
+    toolbox = Toolbox(tools, rules or CallRules(allow, whole, TOOL_TIMEOUT_S), clock, external)
     loop = AgentLoop(
         request,
-        LoopTools(caller, toolbox, clock, ids, hooks),
+        LoopTools(caller, toolbox, clock, ids, hooks, predictor=predictor),
         LoopWatch(events.append, keep),
     )
     return Scripted(client, loop, kept, events)

@@ -62,6 +62,7 @@ FS_WRITE = ToolSpec(
     _object(("path", "content"), {"path": _PATH, "content": _TEXT}),
     effect="write",
     category="write",
+    awaits_barrier=True,
 )
 FS_EDIT = ToolSpec(
     "fs_edit",
@@ -69,4 +70,5 @@ FS_EDIT = ToolSpec(
     _object(("path", "old", "new"), {"path": _PATH, "old": _TEXT, "new": _TEXT, "all": _FLAG}),
     effect="write",
     category="write",
+    awaits_barrier=True,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from hyperguild.adapters.tools.results import PREFIX, ResultFiles, most_chars
 from hyperguild.adapters.tools.roots import Access, Roots
 from hyperguild.adapters.tools.sandbox import Bounds, SandboxFinder
 from hyperguild.adapters.tools.shell import ShellLimits, ShellTool
+from hyperguild.adapters.tools.stamps import stamp_of
 from hyperguild.adapters.tools.worktree import Worktrees
 from hyperguild.agent.gate import Gate
 from hyperguild.agent.permissions import (
@@ -29,6 +31,7 @@ from hyperguild.agent.permissions import (
 )
 from hyperguild.agent.rules import Rule, Rules, parse_rules
 from hyperguild.agent.source import AttemptTools
+from hyperguild.agent.speculation import EarlyRules
 from hyperguild.agent.toolbox import CallRules, no_rules
 from hyperguild.domain.agent import WorkOrder
 from hyperguild.domain.chain import Tier
@@ -164,7 +167,8 @@ class Workbench:
         results = ResultFiles(folder, most_chars(tier.model.context_window))
         offered = tuple(tool for tool in tools if _named(tool.spec.name, limits))
         warnings, self._warnings = tuple(self._warnings), []
-        toolbox_rules = CallRules(gate.refusal, results.fit, tier.agent.tool_timeout_s)
+        early = EarlyRules(gate.refusal_unasked, partial(_stamped, roots))
+        toolbox_rules = CallRules(gate.refusal, results.fit, tier.agent.tool_timeout_s, early)
         try:
             yield AttemptTools((*offered, *brought), toolbox_rules, warnings)
         finally:
@@ -216,6 +220,10 @@ class _FileSight:
             return tool.preview(call.arguments or {})
         except ToolError as error:
             return str(error)
+
+
+async def _stamped(roots: Roots, call: ToolCall) -> Hashable | None:
+    return await asyncio.to_thread(stamp_of, call.name, call.arguments or {}, roots)
 
 
 def _kept(order: WorkOrder, path: str, access: Access) -> str | None:
