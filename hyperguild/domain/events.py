@@ -194,7 +194,8 @@ class AttemptFinished(_Event):
 class SpeculationStarted(_Event):
     """Work begins before it is known whether it is needed; `what` names the tool call or the model.
 
-    `tool`: a call that the model may make.
+    `tool`: a call that the model may make. `result`: a step, on results that tools have offered. `hedge`: the
+    next tier, while a cold model loads. `tier`: the next one, while the verifier judges.
     """
 
     type: Literal["speculation.started"] = "speculation.started"

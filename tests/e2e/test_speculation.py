@@ -80,7 +80,7 @@ def test_i6_what_would_have_to_be_asked_about_is_not_started(
     scripted(fleet, script, [{"text": "done", "delay_s": 0.2}])
     said = home.run(*COMMAND, "--permission-mode", "default")
     assert said.code == 0, said.err
-    assert "speculation" not in said.out
+    assert "speculation.started" not in said.out
     assert not (project / "note.txt").exists()
 
 
