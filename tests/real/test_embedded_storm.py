@@ -109,7 +109,7 @@ async def test_an_engine_in_a_storm(seed: int, max_loaded: int, seconds: float) 
     storm = Storm(seed, max_loaded)
     ends_at = asyncio.get_running_loop().time() + seconds
     try:
-        async with asyncio.timeout(seconds + 60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + 90), asyncio.TaskGroup() as group:
             for _ in range(USERS):
                 group.create_task(storm.use(ends_at))
             group.create_task(storm.shoot(ends_at))

@@ -196,6 +196,7 @@ def test_show_fills_every_default_in(chains_file: Path, capsys: pytest.CaptureFi
             "tool_timeout_s": 120,
             "workspace": "shared",
             "delegate": [],
+            "speculate_results": False,
         },
     }
     assert (sonnet["tier"], sonnet["verify"], sonnet["when_cold"]) == ("subagent", False, None)
@@ -322,6 +323,7 @@ def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
             "tool_timeout_s": 180,
             "workspace": "shared",
             "delegate": [],
+            "speculate_results": False,
         },
         {
             "max_steps": 30,
@@ -333,6 +335,7 @@ def test_show_of_an_agents_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
             "tool_timeout_s": 180,
             "workspace": "shared",
             "delegate": [],
+            "speculate_results": False,
         },
     ]
     _, out, _ = run(capsys, "chains", "show")
