@@ -77,6 +77,7 @@ def test_json_is_the_result_object(hyperguild: Hyperguild) -> None:
         "cost_usd",
         "attempts",
         "pending_tool_calls",
+        "speculation",
     ]
     assert result["schema_version"] == 1
     assert (result["skill"], result["chain"]) == ("iso-date", "default")
