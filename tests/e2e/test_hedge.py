@@ -184,6 +184,7 @@ async def test_hedge_that_fails_leaves_the_model_its_turn(fleet: FleetProcess, t
     assert told(result) == [("cloud", 1, "error", "bad_request"), ("local", 0, "accept", None)]
 
 
+@pytest.mark.long
 def test_hedge_interrupted_leaves_a_true_log(home: Any, fleet: FleetProcess, until: Any) -> None:
     fleet.script(script(load_s=LONG_S, delay_s=LONG_S))
     home.write("chains.yaml", HEAD.format(url=fleet.url) + f"  default: {HEDGED}\n")

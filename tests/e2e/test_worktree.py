@@ -168,7 +168,7 @@ def test_what_a_killed_run_left_is_put_aside_by_the_next(project: Project, until
     assert project.places() == []
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_h2_a_run_that_goes_on_has_what_it_had_changed(
     project: Project, until: Any, end: signal.Signals
 ) -> None:
