@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speculating import settled, told
 from walking import Events, walked
 
-from hyperguild.domain.events import AttemptStarted, SpeculationSettled, SpeculationStarted
+from hyperguild.domain.events import AttemptStarted, SpeculationStarted
 from hyperguild.domain.records import RunResult, UnrecordedRunError
 from hyperguild.simulation.process import FleetProcess
 
@@ -47,15 +48,6 @@ async def hedge(
     fleet: FleetProcess, folder: Path, chain: str = HEDGED, events: Events | None = None
 ) -> RunResult:
     return await walked(HEAD.format(url=fleet.url) + f"  default: {chain}\n", folder, events=events)
-
-
-def told(result: RunResult) -> list[tuple[str, int, str, str | None]]:
-    return [(one.model, one.position, one.verdict, one.cause) for one in result.attempts]
-
-
-def settled(events: Events) -> SpeculationSettled:
-    [event] = [one for one in events.seen if isinstance(one, SpeculationSettled)]
-    return event
 
 
 def asked(fleet: FleetProcess, model: str) -> list[dict[str, Any]]:

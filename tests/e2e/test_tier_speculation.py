@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speculating import settled, told
 from walking import Events, walked
 
-from hyperguild.domain.events import Event, SpeculationSettled, SpeculationStarted
+from hyperguild.domain.events import Event, SpeculationStarted
 from hyperguild.domain.records import RunResult, SpeculationUse
 from hyperguild.simulation.process import FleetProcess
 
@@ -49,15 +50,6 @@ async def speculate(
     fleet: FleetProcess, folder: Path, chain: str = CHAIN, events: Events | None = None
 ) -> RunResult:
     return await walked(HEAD.format(url=fleet.url) + f"  default: {chain}\n", folder, events=events)
-
-
-def told(result: RunResult) -> list[tuple[str, int, str, str | None]]:
-    return [(one.model, one.position, one.verdict, one.cause) for one in result.attempts]
-
-
-def settled(events: Events) -> SpeculationSettled:
-    [event] = [one for one in events.seen if isinstance(one, SpeculationSettled)]
-    return event
 
 
 def place(events: Events, holds: Callable[[Event], bool]) -> int:
