@@ -27,6 +27,7 @@ AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 T = TypeVar("T")
 WAIT_MS = 20_000
 STOP_S = 20
+expect.set_options(timeout=WAIT_MS)
 
 
 class Served:
@@ -123,9 +124,11 @@ def test_find_a_run_label_an_answer_by_a_key_and_see_the_figures_change(
     page.get_by_label("Model").fill("claude-sonnet-4-6")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("[data-item]")).to_have_count(1)
+    page.wait_for_load_state()  # the keys are there once the script has run
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("review")
+    page.wait_for_load_state()
     assert page.url.endswith(runs["escalated"].run_id)
 
     page.keyboard.press("j")
